@@ -1,0 +1,52 @@
+"""The errors that leave this package: each says what happened, what was seen, and what to do next.
+
+Every class also inherits the built-in that fits, so that callers who do not know this package can still catch it.
+None of them ever carries a secret: DRUM prints their text to the log and to HTTP clients.
+"""
+
+
+class NimdrumError(Exception):
+    """Base of all errors of this package."""
+
+
+class SettingsError(NimdrumError, ValueError):
+    """A runtime parameter or configuration file is not usable. Names it, never shows a credential."""
+
+
+class EngineNotFoundError(NimdrumError, FileNotFoundError):
+    """There is no engine to start here. Lists what was looked for."""
+
+
+class EngineStartError(NimdrumError, RuntimeError):
+    """The engine did not become ready and will not be tried again. Holds its cause and last log lines."""
+
+
+class EngineUnavailableError(NimdrumError, ConnectionError):
+    """The engine is not ready now (loading or restarting) and the caller's deadline has passed."""
+
+
+class SupervisorError(NimdrumError, RuntimeError):
+    """The supervisor process could not be started or its state could not be read."""
+
+
+class HTTPStatusError(NimdrumError):
+    """An error whose `status` tells an HTTP caller whose fault it is."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BadInputError(HTTPStatusError, ValueError):
+    """The scoring data cannot be read."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message, status)
+
+
+class RowsFailedError(HTTPStatusError, RuntimeError):
+    """Rows failed and there is no column to report them in."""
+
+
+class ChatError(HTTPStatusError, RuntimeError):
+    """The engine refused a chat request, or could not be reached."""

@@ -1,0 +1,92 @@
+"""How DRUM runs this process: everything that is taken from the environment and the command line of DRUM itself."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_WORKER_TIMEOUT_SEC = 600  # DRUM's default for DRUM_CLIENT_REQUEST_TIMEOUT
+
+
+@dataclass(frozen=True)
+class Hosting:
+    """Facts about the DRUM process that loaded the hooks."""
+
+    code_dir: Path
+    server: bool
+    """True in `drum server`, False in `drum score` and when the hooks are used from a script."""
+    gunicorn_master: int | None
+    """Process id of the gunicorn master, which replaces a worker that dies; None without gunicorn."""
+    error_server: bool
+    """DRUM keeps answering 513 after a failed start instead of ending."""
+    target_column: str
+    request_timeout_sec: float | None
+    """After this long DRUM kills a worker that is busy with one request; None where nothing is killed."""
+    drum_port: int | None
+    image_root: Path
+    """Where the container image's files are: / but in tests."""
+    state_root: Path
+    environ: Mapping[str, str] = field(repr=False)
+
+
+def read_hosting(
+    code_dir: str | Path, environ: Mapping[str, str] = os.environ, argv: Sequence[str] | None = None
+) -> Hosting:
+    """Read the facts. `argv` is DRUM's command line (gunicorn workers have it in sys.argv too)."""
+    argv = sys.argv if argv is None else argv
+    gunicorn = "DRUM_GUNICORN_DRUM_ARGS" in environ
+    return Hosting(
+        code_dir=Path(code_dir).resolve(),
+        server=len(argv) > 1 and argv[1] == "server",
+        gunicorn_master=os.getppid() if gunicorn else None,
+        error_server="--with-error-server" in argv
+        or environ.get("WITH_ERROR_SERVER", "").lower() in ("1", "true", "yes"),
+        target_column=_target_column(environ.get("TARGET_NAME", "")),
+        request_timeout_sec=_worker_timeout(environ) if gunicorn else None,
+        drum_port=_port(_option(argv, "--address") or environ.get("ADDRESS", "")),
+        image_root=Path(environ.get("NIMDRUM_IMAGE_ROOT", "/")),
+        state_root=_state_root(environ),
+        environ=dict(environ),
+    )
+
+
+def _target_column(name: str) -> str:
+    """TARGET_NAME without the one pair of double quotes that the platform may put around it."""
+    if len(name) >= 2 and name[0] == name[-1] == '"':
+        name = name[1:-1]
+    return name or "resultText"
+
+
+def _worker_timeout(environ: Mapping[str, str]) -> float | None:
+    from nimdrum.settings import drum_reader
+
+    if str(drum_reader("DRUM_GUNICORN_WORKER_CLASS") or "sync").lower() == "gevent":
+        return None
+    given = drum_reader("DRUM_CLIENT_REQUEST_TIMEOUT")
+    try:
+        seconds = DEFAULT_WORKER_TIMEOUT_SEC if given is None else float(given)
+    except (TypeError, ValueError):
+        seconds = DEFAULT_WORKER_TIMEOUT_SEC
+    return seconds or None
+
+
+def _option(argv: Sequence[str], name: str) -> str | None:
+    for i, argument in enumerate(argv):
+        if argument == name and i + 1 < len(argv):
+            return argv[i + 1]
+        if argument.startswith(name + "="):
+            return argument[len(name) + 1 :]
+    return None
+
+
+def _port(address: str) -> int | None:
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdigit() else None
+
+
+def _state_root(environ: Mapping[str, str]) -> Path:
+    if chosen := environ.get("NIMDRUM_STATE_DIR"):
+        return Path(chosen)
+    return Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"nimdrum-{os.getuid()}"

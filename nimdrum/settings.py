@@ -1,0 +1,154 @@
+"""All runtime parameters in one frozen, validated `Settings`: read once, here, and nowhere else.
+
+DRUM's own `RuntimeParameters` is the reader; definitions, defaults and bounds come from model-metadata.yaml,
+because DRUM applies no default at all unless it was started with `--runtime-params-file`.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nimdrum.errors import SettingsError
+from nimdrum.parameters import convert, read_parameters
+from nimdrum.secret import Secret
+
+ENGINES = ("auto", "nim", "external", "llamacpp")
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
+
+Reader = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user set. Field names are the project's; each comes from one runtime parameter (see `load_settings`)."""
+
+    engine: str
+    ngc_api_key: Secret | None
+    served_model_name: str | None
+    model_profile: str | None
+    max_model_len: int | None
+    log_level: str
+    system_prompt: str | None
+    prompt_column: str
+    max_tokens: int
+    temperature: float | None
+    n: int
+    extra_output_columns: bool
+    max_concurrency: int
+    row_timeout_sec: float
+    client_timeout_sec: float
+    startup_timeout_sec: float
+    max_restarts: int
+    max_backoff_sec: float
+    server_host: str | None
+    server_port: int
+    health_route: str | None
+    verify_ssl: bool
+
+
+def load_settings(code_dir: Path, read: Reader | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process. `read(name)` gives a parameter's raw value, None when it is not set.
+
+    Raises SettingsError, which names the parameter, what was wrong and what is allowed.
+    """
+    read = read or drum_reader
+    parameters = read_parameters(code_dir)
+
+    def value(name: str) -> Any:
+        if name not in parameters:
+            raise SettingsError(
+                f"model-metadata.yaml does not define the runtime parameter {name}. Restore it from the project."
+            )
+        return convert(parameters[name], read(name))
+
+    def whole(name: str) -> Any:
+        number = value(name)
+        if isinstance(number, float):
+            raise SettingsError(f"Runtime parameter {name} is {number}; allowed is a whole number.")
+        return number
+
+    def word(name: str, allowed: tuple[str, ...]) -> str:
+        given = str(value(name))
+        for candidate in allowed:
+            if given.strip().lower() == candidate.lower():
+                return candidate
+        raise SettingsError(f"Runtime parameter {name} is {given!r}; allowed are {', '.join(allowed)}.")
+
+    settings = Settings(
+        engine=word("engine", ENGINES),
+        ngc_api_key=_api_key(value("NGC_API_KEY"), environ),
+        served_model_name=value("served_model_name"),
+        model_profile=value("NIM_MODEL_PROFILE"),
+        max_model_len=whole("NIM_MAX_MODEL_LEN"),
+        log_level=word("NIM_LOG_LEVEL", LOG_LEVELS),
+        system_prompt=value("system_prompt"),
+        prompt_column=value("prompt_column_name"),
+        max_tokens=whole("max_tokens"),
+        temperature=value("temperature"),
+        n=whole("n"),
+        extra_output_columns=value("extra_output_columns"),
+        max_concurrency=whole("max_concurrency"),
+        row_timeout_sec=value("row_timeout_sec"),
+        client_timeout_sec=value("DRUM_OPENAI_CLIENT_TIMEOUT"),
+        startup_timeout_sec=value("startup_timeout_sec"),
+        max_restarts=whole("max_watchdog_restarts"),
+        max_backoff_sec=value("max_watchdog_backoff_sec"),
+        server_host=value("DR_NIM_SERVER_HOST"),
+        server_port=whole("DR_NIM_SERVER_PORT"),
+        health_route=value("DR_NIM_HEALTH_ROUTE"),
+        verify_ssl=value("verifySSL"),
+    )
+    if settings.health_route and not settings.health_route.startswith("/"):
+        raise SettingsError(
+            f"Runtime parameter DR_NIM_HEALTH_ROUTE is {settings.health_route!r}; it must start with '/', as "
+            "/v1/health/ready does."
+        )
+    return settings
+
+
+def drum_reader(name: str) -> Any:
+    """The raw value of a runtime parameter as DRUM reads it; None when it is missing, null or empty.
+
+    DRUM refuses an empty string, and its error texts contain the value, credentials included, so they are
+    not passed on. Raises SettingsError with the name only.
+    """
+    from datarobot_drum import RuntimeParameters
+
+    if not RuntimeParameters.has(name):
+        return None
+    try:
+        return RuntimeParameters.get(name)
+    except Exception:
+        if _is_empty(os.environ.get(RuntimeParameters.namespaced_param_name(name), "")):
+            return None
+    raise SettingsError(
+        f"Runtime parameter {name} could not be read: its environment variable is not the JSON object with "
+        "'type' and 'payload' that DataRobot sets, or the payload is not of that type. Set it again in DataRobot, "
+        "or give it in a file with --runtime-params-file."
+    )
+
+
+def _is_empty(raw: str) -> bool:
+    if raw.strip() == "":
+        return True
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and isinstance(payload := document.get("payload"), str) and payload.strip() == ""
+
+
+def _api_key(credential: dict[str, Any] | None, environ: Mapping[str, str]) -> Secret | None:
+    if credential is None:
+        plain = environ.get("NGC_API_KEY", "").strip()
+        return Secret(plain) if plain else None
+    key = credential.get("apiToken")
+    if not isinstance(key, str) or not key.strip():
+        raise SettingsError(
+            "Runtime parameter NGC_API_KEY is a credential without an apiToken. "
+            "Create a credential of type API token that holds the NGC key, and choose it here."
+        )
+    return Secret(key.strip())
