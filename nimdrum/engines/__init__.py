@@ -1,0 +1,1 @@
+"""What to start: one room for each kind of engine, and the choice between them."""

@@ -1,0 +1,56 @@
+"""The engine's environment: chosen by allow-list, because DRUM's own holds keys, tokens and Python paths.
+
+Pure: mappings in, mapping out.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import PurePath
+
+NAMES = frozenset(
+    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD "
+    "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
+)
+PREFIXES = (
+    "LC_",
+    "NIM_",  # what the image itself sets, and what its user adds
+    *("NVIDIA_", "CUDA_", "NCCL_", "NVSHMEM_", "UCX_", "OMPI_", "OPAL_", "PMIX_"),
+    *("VLLM_", "SGLANG_", "SGL_", "TRTLLM_", "TLLM_", "TRT_", "RAY_"),
+    *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "FLASHINFER_", "OUTLINES_", "XGRAMMAR_"),
+    *("HF_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_", "OMP_", "MKL_", "OPENBLAS_", "GGML_", "LLAMA_"),
+)
+NEVER = frozenset(
+    (
+        "VLLM_PORT",  # makes vLLM's workers fight over one port
+        "HF_TOKEN",  # added again by the launcher where the route is online
+    )
+)
+LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
+
+
+def inherited(environ: Mapping[str, str], own_prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+    """The part of DRUM's environment that the engine may see.
+
+    `PATH` loses the virtual environment that DRUM runs in (the engine has its own Python), and a proxy is
+    told to leave loopback alone.
+    """
+    prefixes = PREFIXES + own_prefixes
+    env = {
+        name: value
+        for name, value in environ.items()
+        if name not in NEVER and (name in NAMES or name.startswith(prefixes))
+    }
+    if "PATH" in env:
+        env["PATH"] = without_venv(env["PATH"], environ.get("VIRTUAL_ENV"))
+    if any(name.lower().endswith("_proxy") for name in env):
+        for name in ("NO_PROXY", "no_proxy"):
+            env[name] = ",".join(filter(None, (env.get(name), LOOPBACK_HOSTS)))
+    return env
+
+
+def without_venv(path: str, virtual_env: str | None) -> str:
+    """`path` without the bin folders of the virtual environment in use."""
+    venvs = [venv for venv in (virtual_env, sys.prefix if sys.prefix != sys.base_prefix else None) if venv]
+    mine = {PurePath(venv, "bin") for venv in venvs}
+    return ":".join(folder for folder in path.split(":") if folder and PurePath(folder) not in mine)

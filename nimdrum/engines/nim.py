@@ -1,0 +1,112 @@
+"""The plan for NVIDIA NIM inside its own container image: argument list and environment for 1.x and for 2.x/3.x."""
+
+from pathlib import Path
+
+from nimdrum.engines.config_file import read_engine_config
+from nimdrum.engines.environment import inherited
+from nimdrum.engines.image import NimImage
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
+from nimdrum.errors import SettingsError
+from nimdrum.hosting import Hosting
+from nimdrum.settings import Settings
+
+HEALTH_PATH = "/v1/health/ready"
+BACKEND_PORT = 8001  # vLLM or SGLang behind the nginx of 2.x
+RESERVED_PORTS = {
+    8000: "NIM's own default health listener",
+    8001: "NIM's backend",
+    8080: "DRUM",
+    9090: "Dynamo workers",
+}
+LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
+STOP_TIMEOUT_SEC = 15.0  # inside the 30 s that Kubernetes gives a pod
+
+
+def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePlan:
+    """How to start the NIM in `image`. Raises SettingsError for settings that cannot work together."""
+    _check_port(settings.server_port, hosting.drum_port)
+    if settings.server_host not in (None, LOOPBACK, "localhost"):
+        raise SettingsError(
+            f"DR_NIM_SERVER_HOST is {settings.server_host!r}, but the engine nim is started here and listens on "
+            f"{LOOPBACK}. "
+            "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST empty."
+        )
+    model_dir = local_model(hosting.code_dir)
+    model = settings.served_model_name or DEFAULT_MODEL_NAME
+    chosen = _settings_env(settings, image, model)
+    secrets = _credentials(settings, hosting) if model_dir is None else {}
+    config = read_engine_config(hosting.code_dir)
+    own = {**chosen, **_local_model_env(model_dir), **config}
+    command = [str(image.entrypoint)] if image.entrypoint else []
+    return EnginePlan(
+        engine="nim",
+        line=f"NIM {image.line}.x",
+        argv=(*command, str(image.start_script)),
+        env={**_image_env(hosting), **secrets, **own},
+        cwd=str(image.start_script.parent),
+        host=LOOPBACK,
+        port=settings.server_port,
+        health_path=settings.health_route or HEALTH_PATH,
+        model=model,
+        startup_timeout_sec=settings.startup_timeout_sec,
+        max_restarts=settings.max_restarts,
+        max_backoff_sec=settings.max_backoff_sec,
+        stop_timeout_sec=STOP_TIMEOUT_SEC,
+        other_ports=(BACKEND_PORT,) if image.line >= 2 else (),
+        secrets=(*secrets.values(), *config.secrets),
+        identity=tuple(f"{name}={value}" for name, value in sorted({**secrets, **own}.items())),
+    )
+
+
+def local_model(code_dir: Path) -> Path | None:
+    """The folder with weights that a user put beside the hooks: `model-repo`, when there is anything in it."""
+    folder = code_dir / "model-repo"
+    return folder if folder.is_dir() and any(folder.iterdir()) else None
+
+
+def _image_env(hosting: Hosting) -> dict[str, str]:
+    """What NIM gets from the container. Parameters that DataRobot also injects as plain variables are left out:
+    their values come from Settings, or not at all."""
+    env = inherited(hosting.environ)
+    for name in ("NIM_MODEL_PROFILE", "NIM_MAX_MODEL_LEN", "NIM_LOG_LEVEL", "NIM_SERVED_MODEL_NAME"):
+        env.pop(name, None)
+    return env
+
+
+def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, str]:
+    level = settings.log_level if image.line == 1 else LOG_LEVELS_2X.get(settings.log_level, settings.log_level)
+    env = {
+        "NIM_SERVER_PORT": PORT,
+        "NIM_HEALTH_PORT": PORT,
+        "NIM_SERVED_MODEL_NAME": model,
+        "NIM_LOG_LEVEL": level,
+    }
+    if settings.model_profile:
+        env["NIM_MODEL_PROFILE"] = settings.model_profile
+    if settings.max_model_len:
+        env["NIM_MAX_MODEL_LEN"] = str(settings.max_model_len)
+    return env
+
+
+def _credentials(settings: Settings, hosting: Hosting) -> dict[str, str]:
+    """Keys for the routes that download. Never set on an offline route: NIM would try to log in and fail."""
+    keys = {"HF_TOKEN": hosting.environ.get("HF_TOKEN", "")}
+    if settings.ngc_api_key:
+        keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
+    return {name: key for name, key in keys.items() if key}
+
+
+def _local_model_env(model_dir: Path | None) -> dict[str, str]:
+    if model_dir is None:
+        return {}
+    # 1.x reads NAME, 2.x and later read PATH; NVIDIA's operator sets both too.
+    return {"NIM_MODEL_NAME": str(model_dir), "NIM_MODEL_PATH": str(model_dir), "HF_HUB_OFFLINE": "1"}
+
+
+def _check_port(port: int, drum_port: int | None) -> None:
+    taken = {**RESERVED_PORTS, **({drum_port: "DRUM"} if drum_port else {})}
+    if port in taken:
+        raise SettingsError(
+            f"Runtime parameter DR_NIM_SERVER_PORT is {port}, which belongs to {taken[port]}. "
+            "Choose another port, or 0 for a free one."
+        )

@@ -1,0 +1,70 @@
+"""The description of an engine to start: the only thing that the supervisor needs to know about it."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+LOOPBACK = "127.0.0.1"
+DEFAULT_MODEL_NAME = "datarobot-deployed-llm"
+"""The name that DataRobot's clients send."""
+PORT = "@PORT@"
+"""Stands for the engine's port in `argv` and `env` until the supervisor has chosen one."""
+
+
+@dataclass(frozen=True)
+class EnginePlan:
+    """How to start an engine and how to know that it is ready. `argv` is empty when there is nothing to start."""
+
+    engine: str
+    """nim, llamacpp or external."""
+    line: str
+    """What a log should call it, for example "NIM 2.x"."""
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(repr=False)
+    """The whole environment of the engine process."""
+    cwd: str
+    host: str
+    port: int
+    """0 lets the supervisor choose a free port."""
+    health_path: str
+    model: str | None
+    """Name that /v1/models must list; None takes the first one listed."""
+    startup_timeout_sec: float
+    max_restarts: int
+    max_backoff_sec: float
+    stop_timeout_sec: float
+    """Time between the polite signal and the one that cannot be refused."""
+    other_ports: tuple[int, ...] = ()
+    """Ports that the engine also listens on and that must be free."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Values that must not appear in forwarded log lines."""
+    identity: tuple[str, ...] = field(default=(), repr=False)
+    """What makes two engines different from each other, apart from the fields below in `fingerprint`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits: the same for every process that wants the same engine."""
+        what = [self.engine, self.argv, self.host, self.port, self.health_path, self.model, self.identity]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+
+    def with_port(self, port: int) -> "EnginePlan":
+        """This plan with the port filled in everywhere."""
+        text = str(port)
+        return replace(
+            self,
+            port=port,
+            argv=tuple(argument.replace(PORT, text) for argument in self.argv),
+            env={name: value.replace(PORT, text) for name, value in self.env.items()},
+        )
+
+    def to_json(self) -> str:
+        """For the pipe to the supervisor. Holds secrets: never write it to a file or a log."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "EnginePlan":
+        document: dict[str, Any] = json.loads(text)
+        for name in ("argv", "other_ports", "secrets", "identity"):
+            document[name] = tuple(document[name])
+        return cls(**document)
