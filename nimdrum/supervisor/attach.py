@@ -1,0 +1,167 @@
+"""The DRUM side: find or start the one supervisor, hold the lease, and wait for the engine."""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nimdrum
+from nimdrum.engines.plan import EnginePlan
+from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.log import event, get_logger
+from nimdrum.supervisor.locks import is_locked, lock, locked
+from nimdrum.supervisor.rundir import RunDir, create_run_dir
+from nimdrum.supervisor.state import EngineState, Phase, read_state
+from nimdrum.supervisor.users import register_master
+
+LEASE_TIMEOUT_SEC = 60.0  # a supervisor that is stopping its engine holds the lease for so long at most
+START_TIMEOUT_SEC = 30.0
+REACTION_SEC = 2.0  # a supervisor notices within a tick that nobody holds the lease any more
+POLL_SEC = 0.05
+PROGRESS_EVERY_SEC = 10.0
+SHOWN_LINES = 10
+
+log = get_logger("engine")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a ready engine answers, and under which model name."""
+
+    host: str
+    port: int
+    model: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+@dataclass
+class Attachment:
+    """This process's hold on an engine. As long as it lives (or the process does), the engine is kept."""
+
+    plan: EnginePlan = field(repr=False)
+    run_dir: RunDir
+    _lease: int | None = field(repr=False)
+
+    def state(self) -> EngineState | None:
+        """What the supervisor says, or None when there is no supervisor."""
+        return read_state(self.run_dir.state) if is_locked(self.run_dir.supervisor_lock) else None
+
+    def ensure_supervisor(self) -> None:
+        """Start a supervisor if there is none (any more).
+
+        Raises SupervisorError, and EngineUnavailableError after `release`.
+        """
+        if self._lease is None:
+            raise EngineUnavailableError("This process has let go of the engine and is ending.")
+        with locked(self.run_dir.start_lock, START_TIMEOUT_SEC):
+            if not is_locked(self.run_dir.supervisor_lock):
+                _start_supervisor(self.plan, self.run_dir)
+
+    def wait_ready(self, timeout_sec: float, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
+        """The endpoint as soon as the engine is ready; `stopped` is asked while waiting.
+
+        Raises EngineStartError when it will never be, with the cause and the last log lines, and
+        EngineUnavailableError when it is not ready after `timeout_sec` or `stopped` says so.
+        """
+        began = last_told = time.monotonic()
+        while True:
+            state = self.state()
+            if state is None:
+                self.ensure_supervisor()
+            elif state.phase is Phase.FATAL:
+                raise EngineStartError(describe_failure(state))
+            elif state.phase is Phase.RUNNING and state.model is not None:
+                return Endpoint(state.host, state.port, state.model)
+            now = time.monotonic()
+            if now - began >= timeout_sec or stopped():
+                raise EngineUnavailableError(
+                    f"The engine is not ready after {now - began:.0f} s ({describe_progress(state)}). Try again later."
+                )
+            if now - last_told >= PROGRESS_EVERY_SEC:
+                last_told = now
+                event(log, "engine.waiting", after_sec=round(now - began), state=describe_progress(state))
+            time.sleep(POLL_SEC)
+
+    def release(self, timeout_sec: float = 0.0) -> None:
+        """Let go of the engine; with a timeout, wait until the supervisor has ended if we were its last user."""
+        if self._lease is None:
+            return
+        with contextlib.suppress(OSError):
+            os.close(self._lease)
+        self._lease = None
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < timeout_sec and is_locked(self.run_dir.supervisor_lock):
+            state = read_state(self.run_dir.state)
+            if waited > REACTION_SEC and state is not None and state.phase is not Phase.STOPPING:
+                return  # somebody else still uses it
+            time.sleep(POLL_SEC)
+
+
+def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: int | None) -> Attachment:
+    """Hold the lease of the engine that `plan` describes, and see that it has a supervisor.
+
+    Every process with the same code folder and the same engine settings gets the same engine, however many call
+    this in the same instant. Raises SupervisorError.
+    """
+    folder_digest = hashlib.sha256(str(code_dir).encode()).hexdigest()[:8]
+    name = f"{code_dir.name[:40] or 'root'}-{folder_digest}-{plan.fingerprint}"
+    run_dir = create_run_dir(state_root, name)
+    if gunicorn_master is not None:
+        register_master(run_dir, gunicorn_master)
+    attachment = Attachment(plan, run_dir, lock(run_dir.lease, LEASE_TIMEOUT_SEC, shared=True))
+    try:
+        attachment.ensure_supervisor()
+    except BaseException:
+        attachment.release()
+        raise
+    return attachment
+
+
+def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
+    # Its environment is small on purpose: what is not there cannot leak. The plan, which holds keys, goes
+    # through a pipe that nobody else can read.
+    package_root = Path(nimdrum.__file__).resolve().parent.parent
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nimdrum.supervisor", str(run_dir.path)],
+        stdin=subprocess.PIPE,
+        env={"PATH": os.defpath, "PYTHONPATH": str(package_root), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        start_new_session=True,
+    )
+    with process.stdin:  # type: ignore[union-attr]
+        process.stdin.write(plan.to_json().encode())  # type: ignore[union-attr]
+    deadline = time.monotonic() + START_TIMEOUT_SEC
+    while time.monotonic() < deadline:
+        state = read_state(run_dir.state)
+        if state is not None and state.supervisor_pid == process.pid:
+            return
+        if process.poll() is not None:
+            raise SupervisorError(
+                f"The supervisor ended with code {process.returncode} before it began. See the lines above."
+            )
+        time.sleep(POLL_SEC)
+    process.kill()
+    raise SupervisorError(f"The supervisor said nothing within {START_TIMEOUT_SEC:g} s and was ended.")
+
+
+def describe_failure(state: EngineState) -> str:
+    """The cause of a FATAL engine and its last log lines, for a person."""
+    lines = "".join(f"\n  | {line}" for line in state.last_lines[-SHOWN_LINES:])
+    return f"{state.line} did not start. {state.cause}" + (f" Its last log lines:{lines}" if lines else "")
+
+
+def describe_progress(state: EngineState | None) -> str:
+    """What the engine is doing, in a few words."""
+    if state is None:
+        return "no supervisor"
+    last = state.last_lines[-1][:160] if state.last_lines else "no output yet"
+    cause = f", after: {state.cause}" if state.cause else ""
+    return f"{state.phase.value}{cause}; last line: {last}"

@@ -1,0 +1,66 @@
+"""The engine's output: read without end (a full pipe would stop the engine), kept, forwarded, with secrets masked."""
+
+import contextlib
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from queue import Full, Queue
+from typing import IO
+
+from nimdrum.secret import redact
+
+KEPT_LINES = 200
+LONGEST_LINE = 4096
+FORWARD_BACKLOG = 2000
+
+
+class LogTail:
+    """The last lines of the engine, across restarts. Safe to use from several threads."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._secrets = tuple(secrets)
+        self._lock = threading.Lock()
+        self._forward: Queue[str] = Queue(FORWARD_BACKLOG)
+        self.changes = 0
+        threading.Thread(target=self._write_forever, name="forward-output", daemon=True).start()
+
+    def add(self, line: str) -> str:
+        """Keep and forward `line`. Returns it as it was kept, without line end and secrets."""
+        line = redact(line.rstrip("\r\n"), self._secrets)
+        with self._lock:
+            self._lines.append(line)
+            self.changes += 1
+        # When the queue is full, whoever reads our output is too slow or gone; the engine must not wait for it.
+        with contextlib.suppress(Full):
+            self._forward.put_nowait(f"[engine] {line}\n")
+        return line
+
+    def last(self, count: int = KEPT_LINES) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._lines)[-count:]
+
+    def _write_forever(self) -> None:
+        while True:
+            line = self._forward.get()
+            try:
+                sys.stderr.write(line)
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                return  # nobody reads any more: the DRUM process whose output this was is gone
+
+
+class OutputPump(threading.Thread):
+    """Reads one engine process's output until its end; `mine` is what this process said."""
+
+    def __init__(self, stream: IO[bytes], tail: LogTail) -> None:
+        super().__init__(name="engine-output", daemon=True)
+        self._stream = stream
+        self._tail = tail
+        self.mine: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def run(self) -> None:
+        with self._stream:
+            while chunk := self._stream.readline(LONGEST_LINE):
+                self.mine.append(self._tail.add(chunk.decode("utf-8", "replace")))

@@ -1,0 +1,124 @@
+"""The supervisor's decisions as a pure function: state and event in, state and action out.
+
+No clock, process or file in here: times come with the events, and `run.py` carries the actions out.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from nimdrum.supervisor.state import Phase
+
+FIRST_BACKOFF_SEC = 2.0
+HEALED_AFTER_SEC = 1800.0
+"""An engine that ran this long has its whole restart budget back."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user allows."""
+
+    max_restarts: int
+    max_backoff_sec: float
+    startup_timeout_sec: float
+
+
+@dataclass(frozen=True)
+class Life:
+    """Where an engine stands. `restarts` counts since the last healthy time."""
+
+    phase: Phase = Phase.BACKOFF
+    since: float = 0.0
+    restarts: int = 0
+    was_ready: bool = False
+    cause: str | None = None
+    backoff_sec: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The engine process ended, or could not be started. `retry` is None when nobody knows whether it helps."""
+
+    cause: str
+    retry: bool | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """It answers, and lists the model that we asked for."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An external engine stopped answering."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time passed."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nobody uses the engine any more, or the supervisor was told to end."""
+
+
+Event = Failed | Ready | Lost | Tick | Stop
+
+
+class Action(Enum):
+    """What the supervisor must do after a transition."""
+
+    NONE = "none"
+    START = "start the engine"
+    CLEAN = "stop what is left of the engine"
+    CLEAN_AND_END = "stop the engine and end"
+
+
+def begin(now: float) -> tuple[Life, Action]:
+    return Life(Phase.STARTING, since=now), Action.START
+
+
+def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Life, Action]:
+    """The next state and what to do. STOPPING is left by nobody; FATAL only by Stop."""
+    if life.phase is Phase.STOPPING:
+        return life, Action.NONE
+    if isinstance(event, Stop):
+        return replace(life, phase=Phase.STOPPING, since=now), Action.CLEAN_AND_END
+    if life.phase is Phase.FATAL:
+        return life, Action.NONE
+    if isinstance(event, Failed) and life.phase in (Phase.STARTING, Phase.RUNNING):
+        return _after_failure(life, event, now, limits)
+    if isinstance(event, Ready) and life.phase is Phase.STARTING:
+        return replace(life, phase=Phase.RUNNING, since=now, was_ready=True), Action.NONE
+    if isinstance(event, Lost) and life.phase is Phase.RUNNING:
+        return replace(life, phase=Phase.STARTING, since=now, cause=event.cause), Action.NONE
+    if life.phase is Phase.STARTING and now - life.since >= limits.startup_timeout_sec:
+        cause = (
+            f"The engine was not ready {limits.startup_timeout_sec:g} s after its start. "
+            "See its log lines; raise startup_timeout_sec if it was still downloading or loading."
+        )
+        return _after_failure(life, Failed(cause, retry=None), now, limits)
+    if life.phase is Phase.BACKOFF and now - life.since >= life.backoff_sec:
+        return replace(life, phase=Phase.STARTING, since=now), Action.START
+    return life, Action.NONE
+
+
+def _after_failure(life: Life, event: Failed, now: float, limits: Limits) -> tuple[Life, Action]:
+    """Back off and try again, or give up.
+
+    A failure that only a change of settings can mend is not tried again, and neither is an unknown one before
+    the engine was ever ready: a start may take half an hour, and the user is waiting for the reason.
+    """
+    healed = life.phase is Phase.RUNNING and now - life.since >= HEALED_AFTER_SEC
+    restarts = 0 if healed else life.restarts
+    worth_it = event.retry if event.retry is not None else life.was_ready
+    if not worth_it:
+        return replace(life, phase=Phase.FATAL, since=now, cause=event.cause), Action.CLEAN
+    if restarts >= limits.max_restarts:
+        cause = f"{event.cause} Given up after {restarts} restarts (max_watchdog_restarts)."
+        return replace(life, phase=Phase.FATAL, since=now, cause=cause), Action.CLEAN
+    backoff = min(limits.max_backoff_sec, FIRST_BACKOFF_SEC * 2**restarts)
+    life = replace(life, phase=Phase.BACKOFF, since=now, restarts=restarts + 1, cause=event.cause, backoff_sec=backoff)
+    return life, Action.CLEAN

@@ -1,0 +1,60 @@
+"""What the supervisor tells the world: one small JSON file, replaced atomically."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from pathlib import Path
+
+from nimdrum.supervisor.rundir import replace_file
+
+
+class Phase(str, Enum):
+    """The state of an engine, in the words that operators know from Supervisor."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    BACKOFF = "BACKOFF"
+    STOPPING = "STOPPING"
+    FATAL = "FATAL"
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """One moment of an engine's life. Times are seconds since the epoch."""
+
+    phase: Phase
+    engine: str
+    line: str
+    supervisor_pid: int
+    since: float
+    engine_pid: int | None = None
+    host: str = ""
+    port: int = 0
+    model: str | None = None
+    restarts: int = 0
+    cause: str | None = None
+    """One sentence: why the engine last failed, and what to do."""
+    last_lines: tuple[str, ...] = ()
+    """The end of the engine's log."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def write_state(path: Path, state: EngineState) -> None:
+    replace_file(path, state.to_json())
+
+
+def read_state(path: Path) -> EngineState | None:
+    """The state in `path`, or None when there is none (yet) or it is of another version."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        known = {field.name for field in fields(EngineState)}
+        values = {name: value for name, value in document.items() if name in known}
+        return EngineState(**{**values, "phase": Phase(values["phase"]), "last_lines": tuple(values["last_lines"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
