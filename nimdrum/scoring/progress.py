@@ -1,0 +1,79 @@
+"""How far it is: a bar on a terminal, a log line every ten seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from tqdm import tqdm
+
+from nimdrum.log import event, get_logger
+from nimdrum.scoring.answer import Completion
+from nimdrum.scoring.row import Result
+
+LOG_EVERY_SEC = 10.0
+
+log = get_logger("score")
+
+
+class Progress:
+    """Counts results and shows them. `in_flight` is asked for the number of rows that are with the engine."""
+
+    def __init__(
+        self,
+        rows: int,
+        in_flight: Callable[[], int],
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        stream = sys.stderr if stream is None else stream
+        self._rows = rows
+        self._in_flight = in_flight
+        self._clock = clock
+        self._began = self._logged = clock()
+        self._done = self._failed = self._tokens = 0
+        self._bar = tqdm(total=rows, unit="row", file=stream, dynamic_ncols=True) if stream.isatty() else None
+
+    def done(self, result: Result) -> None:
+        self._done += 1
+        if isinstance(result, Completion):
+            self._tokens += result.completion_tokens or 0
+        else:
+            self._failed += 1
+        if self._bar is not None:
+            self._bar.update()
+
+    def tick(self) -> None:
+        """Show what changed; call it about twice a second."""
+        now = self._clock()
+        if self._bar is not None:
+            seconds = max(now - self._began, 1e-9)
+            self._bar.set_postfix(
+                {
+                    "failed": self._failed,
+                    "tokens/s": round(self._tokens / seconds),
+                    "in flight": self._in_flight(),
+                }
+            )
+        elif now - self._logged >= LOG_EVERY_SEC:
+            self._logged = now
+            self._log("score.progress")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._log("score.done")
+
+    def _log(self, name: str) -> None:
+        seconds = max(self._clock() - self._began, 1e-9)
+        rate = self._done / seconds
+        event(
+            log,
+            name,
+            rows=f"{self._done}/{self._rows}",
+            failed=self._failed,
+            rows_per_sec=round(rate, 1),
+            tokens_per_sec=round(self._tokens / seconds),
+            in_flight=self._in_flight(),
+            seconds_left=round((self._rows - self._done) / rate) if rate else "unknown",
+        )

@@ -1,0 +1,146 @@
+"""Scoring data as it was written: `007`, `NA`, `null`, `1e5`, commas and blank lines stay what they are.
+
+DRUM's own reader guesses types and drops or cuts rows; this one keeps every cell as text and every row. Pure.
+"""
+
+import csv
+import io
+import json
+import sys
+from typing import Any
+
+import pandas as pd
+
+from nimdrum.errors import BadInputError
+
+UNPROCESSABLE = 422
+MATRIX_MARKET = "%%MatrixMarket"
+SHOWN_COLUMNS = 20
+
+
+def read_rows(body: bytes) -> pd.DataFrame:
+    """The rows in `body` as a frame of `object` columns that hold `str`, index 0..n-1.
+
+    CSV with a header line (UTF-8, with or without BOM), a JSON array of records, or one JSON record. In a file
+    with one column a blank line is a row and unquoted commas are text; with more columns blank lines are skipped.
+    Raises BadInputError.
+    """
+    text = _decode(body)
+    start = text.lstrip()[:64]
+    if not start:
+        raise BadInputError(
+            "The scoring data is empty. Send a CSV with a header line, or a JSON array of records.",
+            UNPROCESSABLE,
+        )
+    if start.startswith(MATRIX_MARKET):
+        raise BadInputError("Sparse (mtx) data cannot hold prompts. Send CSV or JSON.", UNPROCESSABLE)
+    if _looks_like_json(start):
+        return _read_json(text)
+    return _read_csv(text)
+
+
+def _decode(body: bytes) -> str:
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInputError("The scoring data is UTF-16. Save it as UTF-8 (in Excel: CSV UTF-8).", UNPROCESSABLE)
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = body.count(b"\n", 0, error.start) + 1
+        raise BadInputError(
+            f"The scoring data is not UTF-8: byte 0x{body[error.start]:02x} in line {line}. Save it as UTF-8.",
+            UNPROCESSABLE,
+        ) from None
+
+
+def _looks_like_json(start: str) -> bool:
+    following = start[1:].lstrip()
+    return (start[0] == "[" and following[:1] in ("{", "]")) or (start[0] == "{" and following[:1] in ('"', "}"))
+
+
+def _read_csv(text: str) -> pd.DataFrame:
+    # Python 3.10's csv refuses NUL and later ones keep it; nothing that generates text wants one.
+    source = io.StringIO(text.replace("\0", "\ufffd"), newline="")
+    csv.field_size_limit(sys.maxsize)
+    lines = csv.reader(source, strict=True)
+    rows: list[list[str]] = []
+    try:
+        header = next((cells for cells in lines if cells), [])
+        width = len(header)
+        for cells in lines:
+            if len(cells) != width:
+                if not cells and width > 1:
+                    continue
+                cells = _fit(cells, width, lines.line_num)
+            rows.append(cells)
+    except csv.Error as error:
+        raise BadInputError(
+            f"The CSV cannot be read: {error}, noticed in line {lines.line_num}. A cell that begins with a double "
+            "quote must "
+            'end with one, and a quote inside a quoted cell is written twice ("").'
+        ) from None
+    return _frame(rows, _unique(header))
+
+
+def _fit(cells: list[str], width: int, line: int) -> list[str]:
+    """A row of `width` cells. Missing ones are empty; in a one-column file the extra commas belong to the text."""
+    if width == 1:
+        return [",".join(cells)]
+    if len(cells) > width:
+        raise BadInputError(
+            f"Line {line} of the CSV has {len(cells)} cells, but the header has {width}. "
+            "Put double quotes around a cell that contains commas."
+        )
+    return cells + [""] * (width - len(cells))
+
+
+def _unique(header: list[str]) -> list[str]:
+    """The column names, a repeated one with .1, .2, ... as pandas does it."""
+    seen: dict[str, int] = {}
+    names = []
+    for name in header:
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        names.append(f"{name}.{count}" if count else name)
+    return names
+
+
+def _read_json(text: str) -> pd.DataFrame:
+    try:
+        records = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"The scoring data looks like JSON, but cannot be read: {error}.") from None
+    if isinstance(records, dict):
+        records = [records]
+    columns: dict[str, None] = {}
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            raise BadInputError(f'Entry {number} of the JSON array is no object. Send [{{"column": "value"}}, ...].')
+        columns.update(dict.fromkeys(record))
+    return _frame([[_cell(record.get(name)) for name in columns] for record in records], list(columns))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns, dtype=object)
+
+
+def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
+    """The prompt of each row, by position; None and NaN, which other readers give, are empty. Raises BadInputError."""
+    if column not in frame.columns:
+        found = [str(name) for name in frame.columns]
+        shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
+        raise BadInputError(
+            f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "
+            "Rename the column, or set the runtime parameter prompt_column_name."
+        )
+    values = frame[column].tolist()
+    return [value if isinstance(value, str) else "" if pd.isna(value) else str(value) for value in values]
