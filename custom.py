@@ -1,0 +1,31 @@
+"""DRUM's hooks: each hands over to the package, and nothing else happens here.
+
+To fetch weights before the engine starts, do it at the top of `load_model`, for example into `<code_dir>/model-repo`.
+"""
+
+from nimdrum import hooks
+
+
+def load_model(code_dir):
+    """Start or attach to the engine. DRUM passes the result to the other hooks as `model`."""
+    return hooks.load_model(code_dir)
+
+
+def read_input_data(binary_data):
+    """Read the prompts as they were written: no number, date or NA is guessed."""
+    return hooks.read_input_data(binary_data)
+
+
+def score(data, model, **kwargs):
+    """One answer for each row of the prompt column."""
+    return hooks.score(data, model)
+
+
+def chat(params, model, **kwargs):
+    """One OpenAI chat completion, passed through."""
+    return hooks.chat(params, model)
+
+
+def get_supported_llm_models(model):
+    """The models that the engine serves."""
+    return hooks.list_models(model)

@@ -1,0 +1,196 @@
+"""What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
+
+import atexit
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.image import find_nim
+from nimdrum.engines.llamacpp import embedded_model
+from nimdrum.errors import (
+    EngineStartError,
+    EngineUnavailableError,
+    HTTPStatusError,
+    NimdrumError,
+    SupervisorError,
+)
+from nimdrum.hosting import Hosting, read_hosting
+from nimdrum.log import event, get_logger
+from nimdrum.settings import Settings, load_settings
+from nimdrum.supervisor.attach import Attachment, Endpoint, attach, describe_failure
+from nimdrum.supervisor.state import Phase
+
+WATCH_EVERY_SEC = 1.0
+GOODBYE_SEC = 25.0  # longer than the engine's own time to stop
+REQUEST_MARGIN_SEC = 5.0  # an answer of ours must be out before DRUM kills the worker
+HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
+
+log = get_logger("hooks")
+
+
+@dataclass
+class Model:
+    """What `load_model` returns: the engine, and how to use it. Holds no socket, so it survives a fork."""
+
+    settings: Settings
+    hosting: Hosting
+    attachment: Attachment
+
+    def ready(self, timeout_sec: float | None = None) -> Endpoint:
+        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take."""
+        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec)
+
+    @property
+    def request_timeout_sec(self) -> float:
+        """How long one request to DRUM may take: a row's time, but never so long that DRUM kills the worker."""
+        limit = self.hosting.request_timeout_sec
+        return min(self.settings.row_timeout_sec, max(1.0, limit - REQUEST_MARGIN_SEC) if limit else float("inf"))
+
+
+_loaded: Model | None = None
+
+
+def loaded_model() -> Model:
+    """The model of this process, for `custom_flask.py`, which DRUM calls without it."""
+    if _loaded is None:
+        raise RuntimeError("load_model has not run in this process.")
+    return _loaded
+
+
+def load_model(code_dir: str) -> Model:
+    """Start the engine, or attach to the one that already runs for this code folder.
+
+    In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
+    runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
+    SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then.
+    """
+    global _loaded
+    hosting = read_hosting(code_dir)
+    settings = load_settings(hosting.code_dir)
+    plan = plan_engine(settings, hosting, find_nim(hosting.image_root), embedded_model())
+    if plan.engine == "llamacpp" and settings.engine == "auto":
+        log.warning(
+            "No NIM image and no external engine here: using the embedded CPU engine with a small model. Not for "
+            "production."
+        )
+    model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
+    if hosting.gunicorn_master is None:
+        _say_goodbye_at_exit(model.attachment)
+    try:
+        if not hosting.server:
+            began = time.monotonic()
+            endpoint = model.ready(settings.startup_timeout_sec + GOODBYE_SEC)
+            event(
+                log,
+                "engine.attached",
+                line=plan.line,
+                model=endpoint.model,
+                after_sec=time.monotonic() - began,
+            )
+    except BaseException:
+        model.attachment.release(GOODBYE_SEC)
+        raise
+    if hosting.server:
+        threading.Thread(target=_watch, args=(model,), name="nimdrum-watch", daemon=True).start()
+    _loaded = model
+    return model
+
+
+def _say_goodbye_at_exit(attachment: Attachment) -> None:
+    """Stop the engine before this process ends, so that the command returns with nothing left behind.
+
+    DRUM's own handlers of SIGINT and SIGTERM end in `os._exit`, which skips atexit. Without this the engine
+    would still be stopped, by the supervisor that finds the lease free, but a moment after the prompt is back.
+    Only in processes that are not replaced: of gunicorn's workers only the master knows which end it is.
+    """
+    owner = os.getpid()
+
+    def goodbye() -> None:
+        if os.getpid() == owner:  # werkzeug's request forks inherit atexit and handlers
+            attachment.release(GOODBYE_SEC)
+
+    atexit.register(goodbye)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.getsignal(number)
+
+        def handler(number: int, frame: Any, previous: Any = previous) -> None:
+            goodbye()
+            if callable(previous):
+                previous(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        signal.signal(number, handler)
+
+
+def _watch(model: Model) -> None:
+    """Bring a killed supervisor back, and end the server when the engine is finally dead."""
+    while True:
+        time.sleep(WATCH_EVERY_SEC)
+        try:
+            state = model.attachment.state()
+            if state is None:
+                model.attachment.ensure_supervisor()
+            elif state.phase is Phase.FATAL:
+                log.critical("%s", describe_failure(state))
+                if model.hosting.error_server:
+                    return  # health answers 513 with the cause from now on
+                os._exit(HALT_GUNICORN)
+        except NimdrumError as error:
+            log.error("%s", error)
+
+
+def read_input_data(binary_data: bytes) -> pd.DataFrame:
+    """The rows of a CSV or JSON body, every value as text. Bad input is HTTP 400 or 422, and says where."""
+    from nimdrum.scoring.reader import read_rows
+
+    with http_errors():
+        return read_rows(binary_data)
+
+
+def score(data: pd.DataFrame, model: Model) -> pd.DataFrame:
+    """One row out for each row in; see `nimdrum.scoring.score`."""
+    from nimdrum.scoring.score import score_frame
+
+    with http_errors():
+        return score_frame(data, model)
+
+
+def chat(params: dict[str, Any], model: Model) -> Any:
+    """A chat completion or a stream of chunks; see `nimdrum.chat`."""
+    from nimdrum.chat import complete
+
+    with http_errors():
+        return complete(params, model)
+
+
+def list_models(model: Model) -> list[Any]:
+    """The engine's models as `openai` objects, as DRUM wants them."""
+    from nimdrum.chat import list_models as listed
+
+    with http_errors():
+        return listed(model)
+
+
+@contextmanager
+def http_errors() -> Iterator[None]:
+    """Turn this package's errors into the HTTP status that tells the caller whose fault it is."""
+    from datarobot_drum.drum.exceptions import CustomHTTPError
+
+    try:
+        yield
+    except HTTPStatusError as error:
+        raise CustomHTTPError(str(error), error.status) from error
+    except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
+        raise CustomHTTPError(str(error), 503) from error
