@@ -1,0 +1,67 @@
+"""Answers beside their prompts, for a person at a terminal. Pure."""
+
+import textwrap
+import unicodedata
+
+from nimdrum.errors import BadInputError
+from nimdrum.scoring.reader import prompts_of, read_rows
+
+ANSWER_COLUMN = "Predictions"  # DRUM's name for the target in its CSV
+MOST_LINES = 6
+
+
+def render(prompts: bytes, answers: bytes, column: str, width: int) -> str:
+    """A table of prompts and answers (the CSV that `drum score` wrote), `width` characters wide.
+
+    Raises BadInputError when a column is missing or the files have different numbers of rows.
+    """
+    asked = prompts_of(read_rows(prompts), column)
+    frame = read_rows(answers)
+    answered = prompts_of(frame, ANSWER_COLUMN)
+    if len(asked) != len(answered):
+        raise BadInputError(f"There are {len(asked)} prompts but {len(answered)} answers: not the files of one run.")
+    errors = prompts_of(frame, "row_error") if "row_error" in frame.columns else [""] * len(answered)
+    number_width = len(str(len(asked)))
+    left = (width - number_width - 6) * 2 // 5
+    right = width - number_width - 6 - left
+    lines = [_line("#", "prompt", "answer", number_width, left), f"{'-' * width}"]
+    for number, (prompt, answer, error) in enumerate(zip(asked, answered, errors, strict=True), 1):
+        text = "\n".join(filter(None, (answer, f"[{error}]" if error else "")))
+        first, second = _wrap(prompt, left), _wrap(text, right)
+        height = max(len(first), len(second))
+        first += [""] * (height - len(first))
+        second += [""] * (height - len(second))
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            lines.append(_line(str(number) if i == 0 else "", a, b, number_width, left))
+        lines.append("")
+    failed = sum(1 for error in errors if error)
+    lines.append(f"{len(asked)} rows, {len(asked) - failed} answered, {failed} with a row error")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(number: str, prompt: str, answer: str, number_width: int, left: int) -> str:
+    return f"{number:>{number_width}} | {prompt}{' ' * (left - _columns(prompt))} | {answer}"
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    lines = [part for line in text.splitlines() for part in _fold(line, width)] or [""]
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "..."]
+
+
+def _fold(line: str, width: int) -> list[str]:
+    """`line` in pieces of at most `width` terminal columns; wide characters (Japanese, emoji) take two."""
+    pieces = textwrap.wrap(line, width) or [""]
+    folded = []
+    for piece in pieces:
+        current = ""
+        for character in piece:
+            if _columns(current + character) > width:
+                folded.append(current)
+                current = ""
+            current += character
+        folded.append(current)
+    return folded
+
+
+def _columns(text: str) -> int:
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

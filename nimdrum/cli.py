@@ -1,0 +1,81 @@
+"""The command line: what runs now, what can be set, and answers beside their prompts."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from nimdrum import __version__
+from nimdrum.parameter_table import replace_table, table
+from nimdrum.parameters import read_parameters
+
+CODE_DIR = Path(__file__).resolve().parent.parent
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """NVIDIA NIM language models inside DataRobot: tools beside the DRUM hooks."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the state files' content as a JSON array.")
+def status(as_json: bool) -> None:
+    """Show the engines of this user: their state, where they answer, and why they failed.
+
+    Exits with 0 when an engine is RUNNING, with 1 when none is.
+    """
+    from nimdrum.hosting import read_hosting
+    from nimdrum.supervisor.status import describe, find_engines
+
+    engines = find_engines(read_hosting(CODE_DIR).state_root)
+    if as_json:
+        click.echo(
+            json.dumps([{"run_dir": str(path), **dataclasses.asdict(state)} for path, state in engines], indent=1)
+        )
+    elif not engines:
+        click.echo("No engine of this user runs here.")
+    else:
+        click.echo("\n".join(describe(path, state) for path, state in engines))
+    raise SystemExit(0 if any(state.phase.value == "RUNNING" for _, state in engines) else 1)
+
+
+@main.command()
+@click.argument("prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("answers", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--column", default="promptText", show_default=True, help="Name of the prompt column.")
+@click.option("--width", type=click.IntRange(min=40), help="Width of the table; the terminal's by default.")
+def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
+    """Show the ANSWERS that `drum score` wrote beside the PROMPTS that it read, as a table."""
+    import shutil
+
+    from nimdrum.answer_table import render
+    from nimdrum.errors import NimdrumError
+
+    try:
+        click.echo(
+            render(prompts.read_bytes(), answers.read_bytes(), column, width or shutil.get_terminal_size().columns)
+        )
+    except NimdrumError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--write", "target", type=click.Path(exists=True, path_type=Path), help="Put the table into this file.")
+@click.option(
+    "--check", "checked", type=click.Path(exists=True, path_type=Path), help="Fail if the file's table is old."
+)
+def parameters(target: Path | None, checked: Path | None) -> None:
+    """Print the runtime parameters as the Markdown table that README.md shows."""
+    text = table(read_parameters(CODE_DIR).values())
+    path = target or checked
+    if path is None:
+        click.echo(text)
+        return
+    old = path.read_text(encoding="utf-8")
+    new = replace_table(old, text)
+    if target:
+        path.write_text(new, encoding="utf-8")
+    elif new != old:
+        raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
