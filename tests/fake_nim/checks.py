@@ -1,0 +1,175 @@
+"""What the engine refuses before it runs a completion. Pure: bytes in, a Chat or a Refusal out.
+
+Status, type and param are what vLLM answers; the sentences are only like its own. The lines differ: 1.x
+refuses fields it does not know and a prompt that leaves no room for max_tokens; 2.x ignores the former and
+cuts the answer to the room that is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from .config import FakeNimConfig
+from .text import count_tokens
+
+CHARS_PER_TOKEN = 16  # a prompt with more characters than this times max_model_len is refused uncounted
+
+_FIELDS_1X = """
+add_generation_prompt best_of chat_template chat_template_kwargs documents echo frequency_penalty
+guided_choice guided_decoding_backend guided_grammar guided_json guided_regex
+guided_whitespace_pattern ignore_eos include_stop_str_in_output length_penalty logit_bias logprobs
+max_tokens messages min_p min_tokens model n nvext parallel_tool_calls presence_penalty priority
+repetition_penalty response_format seed skip_special_tokens spaces_between_special_tokens stop
+stop_token_ids stream stream_options temperature tool_choice tools top_k top_logprobs top_p
+use_beam_search user
+"""
+FIELDS_1X = frozenset(_FIELDS_1X.split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    status: int
+    type: str
+    param: str | None
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chat:
+    """A completion request that may run.
+
+    `prompt` is the text of all messages, `limit` the most tokens a choice may have.
+    """
+
+    model: str
+    prompt: str
+    last_user: str
+    prompt_tokens: int
+    limit: int
+    n: int
+    stream: bool
+    include_usage: bool
+
+
+class _Refused(Exception):
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400, type: str = "BadRequestError"):
+        self.refusal = Refusal(status, type, param, message)
+
+
+def check_chat(raw: bytes, config: FakeNimConfig, names: tuple[str, ...], max_model_len: int) -> Chat | Refusal:
+    """Judge a chat completion body: JSON, fields, model, values, length."""
+    try:
+        body = _parse(raw)
+        _check_fields(body, config.line)
+        model = body.get("model") or names[0]
+        if model not in names:
+            message = f"The model `{model}` does not exist."
+            raise _Refused(message, param="model", status=404, type="NotFoundError")
+        n = _check_values(body, config)
+        return _chat(body, config, model, n, max_model_len)
+    except _Refused as refused:
+        return refused.refusal
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except json.JSONDecodeError as error:
+        raise _invalid(f"body.{error.pos}", "JSON decode error") from None
+    except ValueError:
+        raise _invalid("body", "not UTF-8") from None
+    if not isinstance(body, dict):
+        raise _invalid("body", "Input should be a valid dictionary")
+    return body
+
+
+def _invalid(param: str, message: str) -> _Refused:
+    return _Refused(f"1 validation error: {message}", param=param, type="Bad Request")
+
+
+def _check_fields(body: dict[str, Any], line: str) -> None:
+    unknown = sorted(set(body) - FIELDS_1X) if line == "1.x" else []
+    if unknown:
+        errors = [{"type": "extra_forbidden", "loc": ("body", name)} for name in unknown]
+        raise _Refused(str(errors))
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = body.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise _invalid(f"body.{name}", "Input should be a valid integer")
+    value = body.get("temperature")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise _invalid("body.temperature", "Input should be a valid number")
+    if not isinstance(body.get("messages"), list):
+        raise _invalid("body.messages", "Field required")
+
+
+def _check_values(body: dict[str, Any], config: FakeNimConfig) -> int:
+    """Refuse what the sampling parameters cannot be; the number of choices to make."""
+    n = 1 if body.get("n") is None else body["n"]
+    temperature = body.get("temperature")
+    if n < 1:
+        raise _Refused(f"n must be at least 1, got {n}.")
+    if temperature is not None and (temperature < 0 or (temperature > 2 and config.line == "2.x")):
+        raise _Refused(f"temperature must be in [0, 2], got {float(temperature)}.", param="temperature")
+    if n > 1 and config.refuse_n == "always":
+        raise _Refused(f"This engine does not support more than one choice, got n={n}.")
+    if n > 1 and config.refuse_n == "greedy" and temperature == 0:
+        raise _Refused(f"n must be 1 when using greedy sampling, got {n}.")
+    if body.get("tools") and body.get("tool_choice", "auto") == "auto":
+        raise _Refused('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    return 1 if config.refuse_n == "ignore" else n
+
+
+def _chat(body: dict[str, Any], config: FakeNimConfig, model: str, n: int, max_model_len: int) -> Chat:
+    wanted = body.get("max_tokens")
+    if config.line == "2.x" and body.get("max_completion_tokens") is not None:
+        wanted = body["max_completion_tokens"]
+    if wanted is not None and wanted < 1:
+        raise _Refused(f"max_tokens must be at least 1, got {wanted}.", param="max_tokens")
+    if wanted is not None and wanted > max_model_len:
+        message = f"max_tokens={wanted} cannot be greater than max_model_len={max_model_len}."
+        raise _Refused(message, param="max_tokens")
+
+    if not body["messages"]:
+        raise _Refused("Cannot apply chat template to an empty conversation")
+    texts = [_message_text(message, model) for message in body["messages"]]
+    users = [text for text, message in zip(texts, body["messages"], strict=True) if message.get("role") == "user"]
+    prompt = "\n".join(texts)
+    start = f"This model's maximum context length is {max_model_len} tokens. However, "
+    if len(prompt) > CHARS_PER_TOKEN * max_model_len:
+        message = f"{start}your prompt contains {len(prompt)} characters, too many to be worth counting."
+        raise _Refused(message, param="input_text")
+    tokens = count_tokens(prompt)
+    if tokens >= max_model_len:
+        raise _Refused(f"{start}your prompt contains {tokens} input tokens.", param="input_tokens")
+    room = max_model_len - tokens
+    if wanted is not None and wanted > room and config.line == "1.x":
+        message = f"{start}you requested {wanted} output tokens and your prompt contains {tokens}."
+        raise _Refused(message, param="input_tokens")
+    if config.poison and config.poison in prompt:
+        raise _Refused("The prompt is poisoned.")
+    return Chat(
+        model=model,
+        prompt=prompt,
+        last_user=users[-1] if users else "",
+        prompt_tokens=tokens,
+        limit=room if wanted is None else min(wanted, room),
+        n=n,
+        stream=bool(body.get("stream")),
+        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+    )
+
+
+def _message_text(message: Any, model: str) -> str:
+    if not isinstance(message, dict):
+        raise _invalid("body.messages", "Input should be a valid dictionary")
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise _invalid("body.messages", "Input should be a valid string")
+    if any(part.get("type") != "text" for part in content):
+        raise _Refused(f"{model} is not a multimodal model")
+    return "\n".join(str(part.get("text", "")) for part in content)

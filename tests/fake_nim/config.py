@@ -1,0 +1,102 @@
+"""The switches of the fake NIM. Frozen, all with defaults, written to the child as one JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+LINES = ("1.x", "2.x")
+REFUSE_N = ("never", "greedy", "always", "ignore")
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeNimConfig:
+    """What one fake NIM does. Durations are seconds; None switches a fault off; "" matches no prompt.
+
+    "Answered" counts whole 200 completions. The counts for `fail`, `reset` and `rate_limit` run over the
+    completion requests in order of arrival: first the failing ones, then the reset ones; a rate limit
+    begins at its own number.
+    """
+
+    # The image.
+    line: str = "1.x"
+    legacy_script_name: bool = False  # 1.x: start-server.sh instead of start_server.sh
+    shell_stays: bool = False  # the start script does not exec: it waits and traps TERM, as 1.x does
+
+    # Start. While loading, 1.x refuses connections; 2.x answers live 200 and everything else 503.
+    start_delay_sec: float = 0.0
+    never_ready: bool = False
+    die_before_ready: bool = False  # after start_delay_sec: last_lines to stderr, then exit_code
+    last_lines: tuple[str, ...] = ()
+    exit_code: int = 1  # also for crash_after
+    chatty_lines: int = 0  # log lines printed at start, about 100 bytes each
+
+    # The engine.
+    seconds_per_token: float = 0.0
+    prefill_sec: float = 0.0
+    max_num_seqs: int = 256  # requests that run together (a request with n > 1 is one); the rest wait in order
+    max_model_len: int = 4096  # NIM_MAX_MODEL_LEN in the environment overrides it
+    metrics: bool = True
+    slow_health_sec: float = 0.0  # delay of the health routes while a request runs or waits
+
+    # Answers.
+    answer_tokens: int | None = None  # else "echo: <last user message>" has as many as it has
+    null_content: str = ""  # prompts with this text: content null, finish_reason length
+    lone_surrogate: str = ""  # prompts with this text: an answer with a lone \ud800
+    reasoning: str = ""  # put into every message as reasoning_field
+    reasoning_field: str = "reasoning_content"  # newer engines: "reasoning"
+
+    # Refusals.
+    refuse_n: str = "never"  # "greedy": n > 1 with temperature 0; "always": n > 1; "ignore": one choice comes back
+    poison: str = ""  # prompts with this text: 400
+    rate_limit_after: int | None = None
+    rate_limit_count: int = 1
+    retry_after_sec: float = 1.0
+    fail_status: int = 503
+    fail_count: int = 0
+
+    # Breaking and dying.
+    reset_count: int = 0  # headers and half the body, then a TCP reset
+    hang_prompts_containing: str = ""  # such a completion keeps its slot and is never answered
+    crash_after: int | None = None  # exactly so many answered, then dies with what is or comes in flight
+    engine_dead_after: int | None = None  # exactly so many answered, then 500 for ever and ready 503
+    crash_once: bool = False  # die_before_ready, crash_after, engine_dead_after, hang: not on starts after the first
+
+    # The process.
+    ignore_sigterm: bool = False
+    grandchildren: int = 0  # sleeping child processes of the fake; they keep its stdout open, and it never kills them
+    grandchildren_ignore_sigterm: bool = False
+    grandchildren_own_session: bool = False  # setsid: they escape the process group
+
+    # What it writes down: starts.jsonl, and requests.jsonl if record_requests.
+    record_dir: str | None = None
+    record_requests: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "last_lines", tuple(self.last_lines))
+        if self.record_dir is not None:
+            object.__setattr__(self, "record_dir", str(Path(self.record_dir).absolute()))
+        if self.line not in LINES:
+            raise ValueError(f"line must be one of {LINES}, got {self.line!r}")
+        if self.refuse_n not in REFUSE_N:
+            raise ValueError(f"refuse_n must be one of {REFUSE_N}, got {self.refuse_n!r}")
+        if self.max_num_seqs < 1 or self.max_model_len < 2:
+            raise ValueError("max_num_seqs must be at least 1 and max_model_len at least 2")
+        if self.record_dir is None and (self.crash_once or self.record_requests):
+            raise ValueError("crash_once and record_requests need a record_dir to write to")
+
+    def to_json(self) -> str:
+        """The JSON text that `from_json` reads back to an equal config."""
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> FakeNimConfig:
+        """Read a config. Raises ValueError for an unknown key: a misspelt switch must not pass unseen."""
+        values: dict[str, Any] = json.loads(text)
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown switches {unknown}; known: {sorted(known)}")
+        return cls(**values)

@@ -1,0 +1,51 @@
+"""An image tree on disk: the files by which a launcher tells the lines apart, and a working start script."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from .config import FakeNimConfig
+
+SERVER = Path(__file__).resolve().with_name("server.py")
+CONFIG_NAME = "fake_nim.json"
+_BANNER = "== Fake NVIDIA Inference Microservice =="
+
+
+def build_image(root: Path, config: FakeNimConfig, *, python: str = sys.executable) -> Path:
+    """Write the tree of an image of `config.line` below `root`; the path of its start script.
+
+    The script runs server.py under `python` with the config written beside it, and passes its own arguments
+    on. Call it again with another config to change what the next start does.
+    """
+    nim = root.resolve() / "opt/nim"
+    config_path = _write(nim / CONFIG_NAME, config.to_json())
+    if config.line == "1.x":
+        _script(root / "opt/nvidia/nvidia_entrypoint.sh", f"echo '{_BANNER}'", 'exec "$@"')
+        (nim / "llm/.venv").mkdir(parents=True, exist_ok=True)
+        _write(root / "etc/nim/config/model_manifest.yaml", _MANIFEST)
+    else:
+        _write(nim / "etc/nginx.conf.template", "# fake\n")
+        _script(nim / "scripts/nginx_env_vars.sh", "true")
+        _write(nim / "etc/default/model_manifest.yaml", _MANIFEST)
+    server = shlex.join([python, "-I", "-S", str(SERVER), str(config_path)]) + ' "$@"'
+    name = "start-server.sh" if config.line == "1.x" and config.legacy_script_name else "start_server.sh"
+    if config.shell_stays:  # a shell runs its trap only after the child in its foreground has ended
+        return _script(nim / name, "trap 'exit 0' TERM INT", server, "exit $?")
+    return _script(nim / name, f"exec {server}")
+
+
+_MANIFEST = "# fake: no profiles\nprofiles: []\n"
+
+
+def _script(path: Path, *lines: str) -> Path:
+    _write(path, "\n".join(["#!/bin/sh", "# Fake NIM: test code.", *lines, ""]))
+    path.chmod(0o755)
+    return path
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
