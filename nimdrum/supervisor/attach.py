@@ -132,6 +132,7 @@ def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "nimdrum.supervisor", str(run_dir.path)],
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,  # it logs to stderr; holding our stdout would keep a pipe behind us open
         env={"PATH": os.defpath, "PYTHONPATH": str(package_root), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd="/",
         start_new_session=True,
