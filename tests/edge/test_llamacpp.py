@@ -1,0 +1,38 @@
+"""The embedded engine: the real llama.cpp with a real small model, through the same launcher and scorer."""
+
+import pandas as pd
+import pytest
+from edge_world import World
+
+from nimdrum.scoring.score import score_frame
+
+pytestmark = pytest.mark.engine
+
+
+def test_nine_good_rows_and_one_too_long(world: World) -> None:
+    """One over-long prompt costs one row: nine answers, and a row error of its own kind for the tenth."""
+    rows = [f"Name one animal. {i}" for i in range(9)]
+    rows.insert(4, "word " * 3000)
+    frame = pd.DataFrame({"promptText": rows}, dtype=object)
+    out = score_frame(frame, world.ready_model(max_tokens=8, temperature=0))
+    assert out["row_error"][4].startswith("too_long: ")
+    assert "context" in out["row_error"][4]
+    assert [text == "" for text in out["resultText"]] == [i == 4 for i in range(10)]
+
+
+def test_the_settings_mean_something(world: World) -> None:
+    """max_tokens cuts, temperature 0 repeats itself, n gives choices, and the token counts are the engine's."""
+    frame = pd.DataFrame({"promptText": ["Write one sentence about the sea."]}, dtype=object)
+    model = world.ready_model(max_tokens=6, temperature=0, n=3)
+    first, second = score_frame(frame, model), score_frame(frame, model)
+    assert first["finish_reason"][0] == "length"
+    assert first["completion_tokens"][0] == 6  # llama.cpp counts one of the choices
+    assert first["resultText"][0] == first["choice_2"][0] == second["resultText"][0]
+
+
+def test_the_model_length_is_the_context_of_each_row(world: World) -> None:
+    """NIM_MAX_MODEL_LEN bounds prompt and answer together, here 256 tokens (llama.cpp rounds up to that)."""
+    frame = pd.DataFrame({"promptText": ["word " * 300, "Hi."]}, dtype=object)
+    out = score_frame(frame, world.ready_model(NIM_MAX_MODEL_LEN=256, max_tokens=4))
+    assert out["row_error"][0].startswith("too_long: ")
+    assert out["row_error"][1] == ""
