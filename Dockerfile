@@ -1,0 +1,62 @@
+# DRUM with these hooks on top of an NVIDIA NIM image. Build it with BuildKit, buildah or podman; nothing is fetched at start.
+ARG BASE_IMAGE=nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.4
+FROM ${BASE_IMAGE}
+
+USER 0
+
+# DRUM lives in a virtual environment of its own: NIM's Python must stay as NVIDIA shipped it. The base image's system
+# Python is meant, not a venv that the image may have first on PATH.
+COPY requirements.txt /opt/drum-requirements.txt
+# DL3008: the base image's own release decides the version of python3-venv.
+# hadolint ignore=DL3008
+RUN set -eu; \
+    python=/usr/bin/python3; \
+    [ -x "$python" ] || python=$(command -v python3); \
+    if ! "$python" -m venv /opt/venv; then \
+        rm -rf /opt/venv; \
+        apt-get update; \
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv; \
+        rm -rf /var/lib/apt/lists/*; \
+        /usr/bin/python3 -m venv /opt/venv; \
+    fi; \
+    /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r /opt/drum-requirements.txt
+
+# nimdrum takes /opt/venv/bin off the engine's PATH again, by VIRTUAL_ENV.
+ENV VIRTUAL_ENV=/opt/venv \
+    PATH=/opt/venv/bin:$PATH \
+    CODE_DIR=/opt/code \
+    ADDRESS=0.0.0.0:8080 \
+    NIM_CACHE_PATH=/opt/code/nim/cache \
+    HOME=/opt/home \
+    WITH_ERROR_SERVER=0 \
+    PYTHONUNBUFFERED=1
+
+# The container runs as uid 1000 with group 0; OpenShift gives any uid, with group 0. So what is written at run time
+# belongs to group 0 with the owner's rights. WORKDIR alone would leave /opt/code to root (BuildKit) or not (buildah).
+# In NIM's own folders large files are left alone: changing one copies it into this layer.
+RUN set -eu; \
+    mkdir -p /opt/code/nim/cache /opt/home; \
+    getent passwd 1000 >/dev/null || echo 'nim:x:1000:0:NIM:/opt/home:/bin/sh' >> /etc/passwd; \
+    chown -R 1000:0 /opt/code /opt/home; \
+    chmod -R g=u /opt/code /opt/home; \
+    if [ -d /opt/nim ]; then \
+        chgrp 0 /opt/nim; \
+        chmod g=u /opt/nim; \
+        for name in .cache .config .triton etc generated_configs nginx runtime-cache workspace; do \
+            [ ! -d "/opt/nim/$name" ] || find "/opt/nim/$name" \( -type d -o -type f -size -2048k \) \
+                -exec chgrp 0 {} + -exec chmod g=u {} +; \
+        done; \
+    fi
+
+WORKDIR /opt/code
+COPY --chown=1000:0 custom.py custom_flask.py model-metadata.yaml start_server.sh ./
+COPY --chown=1000:0 nimdrum ./nimdrum
+RUN chmod -R g=u /opt/code && chmod a+x start_server.sh
+
+USER 1000:0
+EXPOSE 8080
+
+# In the place of NIM's entry point, which nimdrum calls itself; CMD is emptied because it would become our arguments.
+ENTRYPOINT ["/opt/code/start_server.sh"]
+CMD []

@@ -1,0 +1,62 @@
+#!/bin/sh
+# The container's entry point: looks at the GPU and at shared memory, sets DRUM's server defaults, becomes DRUM.
+# DataRobot may add arguments; they come last, so they win. No environment value is ever printed.
+set -eu
+
+say() { printf 'start_server.%s\n' "$*" >&2; }
+
+# is_set NAME: the environment variable exists and is not empty.
+is_set() { [ -n "$(printenv "$1" || true)" ]; }
+
+# default NAME TYPE JSON_VALUE: a runtime parameter in the form that DRUM reads, unless it is set already.
+default() {
+    name="MLOPS_RUNTIME_PARAM_$1"
+    is_set "$name" || export "$name={\"type\":\"$2\",\"payload\":$3}"
+}
+
+# --- GPU ------------------------------------------------------------------------------------------------------------
+gpu_count=0
+smi="nvidia-smi is not on PATH"
+if command -v nvidia-smi >/dev/null 2>&1; then
+    # A hung driver must not hang the start; grep counts 0 (and fails) where nothing is listed.
+    gpu_count=$(timeout 30 nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || true
+    smi="nvidia-smi -L lists none"
+fi
+say "gpus count=$gpu_count"
+
+# The engines that need no GPU here: one that runs elsewhere, and the embedded one.
+needs_gpu=yes
+case "${MLOPS_RUNTIME_PARAM_engine:-}" in
+    *'"external"'* | *'"llamacpp"'*) needs_gpu=no ;;
+    '' | *'"auto"'* | *:null* | *': null'*)
+        # auto takes an external engine where one is configured and this image holds no NIM (nimdrum/engines/choose.py).
+        root="${NIMDRUM_IMAGE_ROOT:-}"
+        case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-null}" in
+            null | *:null* | *': null'*) ;;
+            *) [ -e "$root/opt/nim/start_server.sh" ] || [ -e "$root/opt/nim/start-server.sh" ] || needs_gpu=no ;;
+        esac
+        ;;
+esac
+if [ "$needs_gpu" = yes ] && [ "$gpu_count" -eq 0 ]; then
+    say "fatal No GPU is visible in this container ($smi), and NIM cannot start without one. Choose a resource" \
+        "bundle with a GPU (docker run: --gpus all), or set the runtime parameter engine to external."
+    exit 1
+fi
+
+# --- Shared memory: the workers of one engine on several GPUs talk through it ----------------------------------------
+shm_min_gb=16
+shm_kb=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $2 }')
+if [ "$gpu_count" -gt 1 ] && [ "${shm_kb:-0}" -lt $((shm_min_gb * 1024 * 1024)) ]; then
+    say "warning /dev/shm has $((${shm_kb:-0} / 1024)) MB, and $gpu_count GPUs without NVLink want $shm_min_gb GB." \
+        "If the engine hangs or dies while loading, give it more (docker run: --shm-size=${shm_min_gb}g)."
+fi
+
+# --- DRUM's defaults: gevent keeps /ping/ quick under load and kills no long request ---------------------------------
+default DRUM_SERVER_TYPE string '"gunicorn"'
+default DRUM_GUNICORN_WORKER_CLASS string '"gevent"'
+default DRUM_WORKER_CONNECTIONS numeric 100
+default DRUM_CLIENT_REQUEST_TIMEOUT numeric 3600
+is_set TARGET_NAME || export TARGET_NAME=resultText  # DataRobot's default; DRUM does not start without one
+
+exec drum server --language python --target-type textgeneration --code-dir "${CODE_DIR:-/opt/code}" \
+    --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
