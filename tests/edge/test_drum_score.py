@@ -20,6 +20,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.engine
+@pytest.mark.xdist_group("engine")
 def test_the_examples_are_answered_by_the_real_model(world: World, tmp_path: Path) -> None:
     """20 prompts in, 20 answers out in order, from the embedded engine; the command leaves nothing behind."""
     output = tmp_path / "answers.csv"

@@ -48,6 +48,7 @@ def test_predictions_in_every_server_mode(world: World, mode: dict[str, Any]) ->
 
 
 @pytest.mark.engine
+@pytest.mark.xdist_group("engine")
 def test_the_examples_over_http_and_a_chat(world: World) -> None:
     """The real model behind gunicorn and gevent: the 20 examples over /predict/, one chat, one stream, the models."""
     rows = (REPOSITORY / "examples" / "prompts.csv").read_text(encoding="utf-8")

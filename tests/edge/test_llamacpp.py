@@ -6,7 +6,7 @@ from edge_world import World
 
 from nimdrum.scoring.score import score_frame
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("engine")]  # two engines on two cores starve each other
 
 
 def test_nine_good_rows_and_one_too_long(world: World) -> None:
