@@ -6,7 +6,7 @@ because DRUM applies no default at all unless it was started with `--runtime-par
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,16 @@ class Settings:
     startup_timeout_sec: float
     max_restarts: int
     max_backoff_sec: float
+    stall_timeout_sec: float
     server_host: str | None
     server_port: int
     health_route: str | None
     verify_ssl: bool
+    apply_defaults_to_chat: bool
+    max_request_mb: int
 
 
-def load_settings(code_dir: Path, read: Reader | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
     """The settings of this process. `read(name)` gives a parameter's raw value, None when it is not set.
 
     Raises SettingsError, which names the parameter, what was wrong and what is allowed.
@@ -79,7 +82,7 @@ def load_settings(code_dir: Path, read: Reader | None = None, environ: Mapping[s
 
     settings = Settings(
         engine=word("engine", ENGINES),
-        ngc_api_key=_api_key(value("NGC_API_KEY"), environ),
+        ngc_api_key=_api_key(value("NGC_API_KEY")),
         served_model_name=value("served_model_name"),
         model_profile=value("NIM_MODEL_PROFILE"),
         max_model_len=whole("NIM_MAX_MODEL_LEN"),
@@ -96,10 +99,13 @@ def load_settings(code_dir: Path, read: Reader | None = None, environ: Mapping[s
         startup_timeout_sec=value("startup_timeout_sec"),
         max_restarts=whole("max_watchdog_restarts"),
         max_backoff_sec=value("max_watchdog_backoff_sec"),
+        stall_timeout_sec=value("stall_timeout_sec"),
         server_host=value("DR_NIM_SERVER_HOST"),
         server_port=whole("DR_NIM_SERVER_PORT"),
         health_route=value("DR_NIM_HEALTH_ROUTE"),
         verify_ssl=value("verifySSL"),
+        apply_defaults_to_chat=value("apply_defaults_to_chat"),
+        max_request_mb=whole("max_request_mb"),
     )
     if settings.health_route and not settings.health_route.startswith("/"):
         raise SettingsError(
@@ -141,10 +147,9 @@ def _is_empty(raw: str) -> bool:
     return isinstance(document, dict) and isinstance(payload := document.get("payload"), str) and payload.strip() == ""
 
 
-def _api_key(credential: dict[str, Any] | None, environ: Mapping[str, str]) -> Secret | None:
+def _api_key(credential: dict[str, Any] | None) -> Secret | None:
     if credential is None:
-        plain = environ.get("NGC_API_KEY", "").strip()
-        return Secret(plain) if plain else None
+        return None
     key = credential.get("apiToken")
     if not isinstance(key, str) or not key.strip():
         raise SettingsError(

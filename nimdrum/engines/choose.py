@@ -25,7 +25,7 @@ def plan_engine(settings: Settings, hosting: Hosting, image: NimImage | None, em
     if engine == "nim" and image:
         return nim_plan(settings, hosting, image)
     if engine == "external":
-        return external_plan(settings, str(hosting.code_dir))
+        return external_plan(settings, hosting)
     if engine == "llamacpp":
         return llamacpp_plan(settings, hosting, embedded)
     scripts = " or ".join(f"{hosting.image_root / name}" for name in START_SCRIPTS)

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from nimdrum.engines.common import common
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
 from nimdrum.errors import EngineNotFoundError
@@ -54,10 +55,8 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
-        startup_timeout_sec=settings.startup_timeout_sec,
-        max_restarts=settings.max_restarts,
-        max_backoff_sec=settings.max_backoff_sec,
         stop_timeout_sec=STOP_TIMEOUT_SEC,
+        **common(settings, hosting),
     )
 
 

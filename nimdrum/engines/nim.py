@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nimdrum.engines.common import common
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage
@@ -11,6 +12,7 @@ from nimdrum.hosting import Hosting
 from nimdrum.settings import Settings
 
 HEALTH_PATH = "/v1/health/ready"
+DEFAULT_CACHE = "/opt/nim/.cache"
 BACKEND_PORT = 8001  # vLLM or SGLang behind the nginx of 2.x
 RESERVED_PORTS = {
     8000: "NIM's own default health listener",
@@ -34,24 +36,30 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
     model_dir = local_model(hosting.code_dir)
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     chosen = _settings_env(settings, image, model)
-    secrets = _credentials(settings, hosting) if model_dir is None else {}
+    if model_dir and settings.ngc_api_key:
+        raise SettingsError(
+            f"NGC_API_KEY is set, but the weights are local ({model_dir}): with a key NIM calls NVIDIA's registry, and "
+            "fails where it cannot. Empty NGC_API_KEY, or remove the folder model-repo."
+        )
+    secrets = {} if model_dir else _credentials(settings, hosting)
     config = read_engine_config(hosting.code_dir)
     own = {**chosen, **_local_model_env(model_dir), **config}
+    env = _image_env(hosting)
     command = [str(image.entrypoint)] if image.entrypoint else []
     return EnginePlan(
         engine="nim",
         line=f"NIM {image.line}.x",
         argv=(*command, str(image.start_script)),
-        env={**_image_env(hosting), **secrets, **own},
+        env={**env, **secrets, **own},
         cwd=str(image.start_script.parent),
         host=LOOPBACK,
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
-        startup_timeout_sec=settings.startup_timeout_sec,
-        max_restarts=settings.max_restarts,
-        max_backoff_sec=settings.max_backoff_sec,
         stop_timeout_sec=STOP_TIMEOUT_SEC,
+        **common(settings, hosting),
+        cache=None if model_dir else own.get("NIM_CACHE_PATH", env.get("NIM_CACHE_PATH", DEFAULT_CACHE)),
+        profile=settings.model_profile,
         other_ports=(BACKEND_PORT,) if image.line >= 2 else (),
         secrets=(*secrets.values(), *config.secrets),
         identity=tuple(f"{name}={value}" for name, value in sorted({**secrets, **own}.items())),
@@ -90,7 +98,8 @@ def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, 
 
 def _credentials(settings: Settings, hosting: Hosting) -> dict[str, str]:
     """Keys for the routes that download. Never set on an offline route: NIM would try to log in and fail."""
-    keys = {"HF_TOKEN": hosting.environ.get("HF_TOKEN", "")}
+    # The plain variable is how NVIDIA's own documentation passes the key to a container.
+    keys = {name: hosting.environ.get(name, "").strip() for name in ("HF_TOKEN", "NGC_API_KEY")}
     if settings.ngc_api_key:
         keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
     return {name: key for name, key in keys.items() if key}

@@ -35,6 +35,15 @@ class EnginePlan:
     max_backoff_sec: float
     stop_timeout_sec: float
     """Time between the polite signal and the one that cannot be refused."""
+    stall_timeout_sec: float
+    """A running engine silent for so long is asked for one token, and restarted if it makes none."""
+    cache: str | None = None
+    """Folder that must be writable before the start."""
+    profile: str | None = None
+    """NIM's model profile, whose name may tell how many GPUs it needs."""
+    platform: dict[str, str] = field(default_factory=dict, repr=False)
+    """DataRobot's variables for deployment events, a token among them; empty outside a deployment."""
+    verify_ssl: bool = True
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
     secrets: tuple[str, ...] = field(default=(), repr=False)

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Full, Queue
 from typing import IO
 
@@ -18,7 +18,8 @@ FORWARD_BACKLOG = 2000
 class LogTail:
     """The last lines of the engine, across restarts. Safe to use from several threads."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], on_line: Callable[[str], None] = lambda line: None) -> None:
+        self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
@@ -35,6 +36,7 @@ class LogTail:
         # When the queue is full, whoever reads our output is too slow or gone; the engine must not wait for it.
         with contextlib.suppress(Full):
             self._forward.put_nowait(f"[engine] {line}\n")
+        self._on_line(line)
         return line
 
     def last(self, count: int = KEPT_LINES) -> tuple[str, ...]:

@@ -55,6 +55,18 @@ class Lost:
 
 
 @dataclass(frozen=True)
+class Silent:
+    """A running engine gives no sign of life, or says itself that it is not well."""
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A silent engine was asked for one token and answered, or moved on its own."""
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passed."""
 
@@ -64,7 +76,7 @@ class Stop:
     """Nobody uses the engine any more, or the supervisor was told to end."""
 
 
-Event = Failed | Ready | Lost | Tick | Stop
+Event = Failed | Ready | Lost | Silent | Alive | Tick | Stop
 
 
 class Action(Enum):
@@ -73,6 +85,7 @@ class Action(Enum):
     NONE = "none"
     START = "start the engine"
     CLEAN = "stop what is left of the engine"
+    ASK = "ask the engine for one token"
     CLEAN_AND_END = "stop the engine and end"
 
 
@@ -88,12 +101,16 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
         return replace(life, phase=Phase.STOPPING, since=now), Action.CLEAN_AND_END
     if life.phase is Phase.FATAL:
         return life, Action.NONE
-    if isinstance(event, Failed) and life.phase in (Phase.STARTING, Phase.RUNNING):
+    if isinstance(event, Failed) and life.phase in (Phase.STARTING, Phase.RUNNING, Phase.STALLED):
         return _after_failure(life, event, now, limits)
     if isinstance(event, Ready) and life.phase is Phase.STARTING:
         return replace(life, phase=Phase.RUNNING, since=now, was_ready=True), Action.NONE
     if isinstance(event, Lost) and life.phase is Phase.RUNNING:
         return replace(life, phase=Phase.STARTING, since=now, cause=event.cause), Action.NONE
+    if isinstance(event, Silent) and life.phase is Phase.RUNNING:
+        return replace(life, phase=Phase.STALLED, since=now, cause=event.cause), Action.ASK
+    if isinstance(event, Alive) and life.phase is Phase.STALLED:
+        return replace(life, phase=Phase.RUNNING, since=now), Action.NONE
     if life.phase is Phase.STARTING and now - life.since >= limits.startup_timeout_sec:
         cause = (
             f"The engine was not ready {limits.startup_timeout_sec:g} s after its start. "

@@ -1,71 +1,129 @@
-"""Is the engine ready? Health answers 200, and /v1/models lists the model that we asked for."""
+"""Looking at the engine from outside: is it ready, does its work move, does it make one token when asked?
+
+Each look is one function that never raises for what the other side does or fails to do.
+"""
 
 import http.client
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
 
-STARTING_INTERVAL_SEC = 0.2
-RUNNING_INTERVAL_SEC = 2.0
-TIMEOUT_SEC = 5.0
-MISSES_ALLOWED = 3
-"""A ready engine is called unready only after this many bad looks in a row: a busy one answers health late."""
+from nimdrum.engines.metrics import PATHS, Work, read_work
+
+STARTING_TIMEOUT_SEC = 5.0
+RUNNING_TIMEOUT_SEC = 60.0  # the health route of a saturated engine may take most of a minute
+WORK_TIMEOUT_SEC = 10.0
+TOKEN_TIMEOUT_SEC = 10.0
 MODELS_PATH = "/v1/models"
+CHAT_PATH = "/v1/chat/completions"
 LARGEST_BODY = 4 << 20
 
 
 @dataclass(frozen=True)
-class Probe:
-    """One look at the engine."""
+class Address:
+    """Where an engine listens, and what to ask it for."""
+
+    host: str
+    port: int
+    health_path: str
+    model: str | None
+    """Name that it must list; None takes the first one listed."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at health and models."""
 
     ready: bool
     model: str | None
     """The name to use in requests; None when not ready."""
     detail: str
-    """What was seen, for the log."""
+    """What was seen, for a person."""
+    answered: bool = True
+    """False when there was no answer at all: an engine may just be too busy for one."""
 
 
-def probe(host: str, port: int, health_path: str, model: str | None) -> Probe:
-    """Look once. Never raises for what the other side does or fails to do.
-
-    Health alone is not enough: another server on the port would answer it too.
-    """
+def look_ready(address: Address, timeout_sec: float) -> Health:
+    """Health answers 200, and /v1/models lists our model: another server on the port would answer health too."""
     try:
-        status, _ = _get(host, port, health_path)
+        status, _ = _request(address, "GET", address.health_path, timeout_sec)
         if status != http.client.OK:
-            return Probe(False, None, f"{health_path} answers {status}")
-        status, body = _get(host, port, MODELS_PATH)
+            return Health(False, None, f"{address.health_path} answers {status}")
+        status, body = _request(address, "GET", MODELS_PATH, timeout_sec)
         if status != http.client.OK:
-            return Probe(False, None, f"{MODELS_PATH} answers {status}")
+            return Health(False, None, f"{MODELS_PATH} answers {status}")
         names = [entry["id"] for entry in json.loads(body)["data"]]
     except OSError as error:
-        return Probe(False, None, f"no answer ({error.strerror or type(error).__name__})")
+        return Health(False, None, f"no answer ({error.strerror or type(error).__name__})", answered=False)
     except (http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-        return Probe(False, None, f"answers, but not as a model server does ({type(error).__name__})")
-    if model is None and names:
-        return Probe(True, str(names[0]), "ready")
-    if model in names:
-        return Probe(True, model, "ready")
-    return Probe(False, None, f"{MODELS_PATH} lists {', '.join(map(str, names)) or 'nothing'}, not {model}")
+        return Health(False, None, f"answers, but not as a model server does ({type(error).__name__})")
+    if address.model is None and names:
+        return Health(True, str(names[0]), "ready")
+    if address.model in names:
+        return Health(True, address.model, "ready")
+    listed = ", ".join(map(str, names)) or "nothing"
+    return Health(False, None, f"{MODELS_PATH} lists {listed}, not {address.model}")
 
 
-def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
-    # http.client knows no proxies, which is what loopback wants.
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SEC)
+def look_at_work(address: Address) -> Work:
+    """What the metrics page says; nothing known when there is none."""
+    for path in PATHS:
+        try:
+            status, body = _request(address, "GET", path, WORK_TIMEOUT_SEC)
+        except (OSError, http.client.HTTPException):
+            break
+        if status == http.client.OK:
+            return read_work(body.decode("utf-8", "replace"))
+    return Work(None, None, None)
+
+
+class Token(Enum):
+    """The outcome of asking for one token."""
+
+    MADE = "made"
+    REFUSED = "the engine answers with an error or not at all"
+    LATE = "there was no answer in time"
+
+
+def ask_one_token(address: Address, model: str) -> Token:
+    """A real completion of one token: the last question before an engine is called dead."""
+    body = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        status, _ = _request(address, "POST", CHAT_PATH, TOKEN_TIMEOUT_SEC, json.dumps(body).encode())
+    except TimeoutError:
+        return Token.LATE
+    except (OSError, http.client.HTTPException):
+        return Token.REFUSED
+    return Token.REFUSED if status >= http.client.INTERNAL_SERVER_ERROR else Token.MADE
+
+
+def _request(
+    address: Address, method: str, path: str, timeout_sec: float, body: bytes | None = None
+) -> tuple[int, bytes]:
+    # http.client knows no proxies, which is what loopback wants.
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout_sec)
+    try:
+        connection.request(method, path, body, {"Connection": "close", "Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, response.read(LARGEST_BODY)
     finally:
         connection.close()
 
 
-class Prober(threading.Thread):
-    """Looks again and again until stopped, and tells `report` each time that what it sees has changed."""
+Seen = TypeVar("Seen")
 
-    def __init__(self, look: Callable[[], Probe], report: Callable[[Probe], None]) -> None:
-        super().__init__(name="engine-probe", daemon=True)
+
+class Watcher(threading.Thread, Generic[Seen]):
+    """Looks again and again until stopped, and reports what it sees.
+
+    `report` gives the pause until the next look in seconds.
+    """
+
+    def __init__(self, look: Callable[[], Seen], report: Callable[[Seen], float]) -> None:
+        super().__init__(name="engine-watch", daemon=True)
         self._look = look
         self._report = report
         self._stopped = threading.Event()
@@ -74,13 +132,7 @@ class Prober(threading.Thread):
         self._stopped.set()
 
     def run(self) -> None:
-        seen: Probe | None = None
-        misses = 0
         while not self._stopped.is_set():
-            now = self._look()
-            was_ready = seen is not None and seen.ready
-            misses = misses + 1 if was_ready and not now.ready else 0
-            if now != seen and misses in (0, MISSES_ALLOWED) and not self._stopped.is_set():
-                seen = now
-                self._report(now)
-            self._stopped.wait(RUNNING_INTERVAL_SEC if was_ready or now.ready else STARTING_INTERVAL_SEC)
+            seen = self._look()
+            if not self._stopped.is_set():
+                self._stopped.wait(self._report(seen))

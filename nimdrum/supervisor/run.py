@@ -1,31 +1,29 @@
 """The supervisor's loop: one engine, kept alive while somebody uses it, and nothing left behind.
 
-Threads only read (output, health) and put what they saw into one queue; everything that changes the engine
-happens in the main thread.
+Threads only look (output, health, work) and put what they saw into one queue; everything that changes the engine
+happens in the main thread, and everything that is decided is decided by `policy.transition`.
 """
 
 import os
 import signal
-import subprocess
 import time
 from queue import Empty, SimpleQueue
 
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.log import event, format_event, get_logger
+from nimdrum.platform.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor import policy, process
-from nimdrum.supervisor.causes import find_cause
-from nimdrum.supervisor.output import LogTail, OutputPump
-from nimdrum.supervisor.policy import Action, Event, Failed, Lost, Ready, Stop, Tick, transition
-from nimdrum.supervisor.ports import PortReservation, port_is_free, reserve_port
-from nimdrum.supervisor.probe import Probe, Prober, probe
+from nimdrum.supervisor.engine import CannotStart, Engine
+from nimdrum.supervisor.output import LogTail
+from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.rundir import RunDir, replace_file
 from nimdrum.supervisor.state import EngineState, Phase, write_state
 from nimdrum.supervisor.users import take_if_unused
+from nimdrum.supervisor.watch import Watch
 
 TICK_SEC = 0.1
 LOG_EVERY_SEC = 1.0
 STATE_LINES = 20
-LAST_WORDS_SEC = 0.5
 
 log = get_logger("supervisor")
 
@@ -37,16 +35,12 @@ class Supervisor:
         self._plan = plan
         self._run_dir = run_dir
         self._limits = policy.Limits(plan.max_restarts, plan.max_backoff_sec, plan.startup_timeout_sec)
-        self._events: SimpleQueue[tuple[int, Probe]] = SimpleQueue()
-        self._tail = LogTail(plan.secrets)
+        self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
+        self._tail = LogTail(plan.secrets, self._on_line)
+        self._engine = Engine(plan, run_dir.path, self._tail)
+        self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
+        self._watch: Watch | None = None
         self._stop_signal: int | None = None
-        self._engine: subprocess.Popen[bytes] | None = None
-        self._pump: OutputPump | None = None
-        self._prober: Prober | None = None
-        self._port: PortReservation | None = None
-        self._generation = 0
-        self._model: str | None = None
-        self._waiting_for = ""
         self._logged = (0, 0.0)
         self._life, self._action = policy.begin(time.monotonic())
 
@@ -66,46 +60,29 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: object) -> None:
         self._stop_signal = number
 
+    def _on_line(self, line: str) -> None:
+        if self._life.phase is Phase.STARTING and (stage := stage_of(line)):
+            self._reporter.report(stage, f"{self._plan.line}: {line[:200]}")
+
     def _look_around(self) -> None:
         """Wait for something to happen, at most one tick, and deal with it."""
         try:
-            generation, seen = self._events.get(timeout=TICK_SEC)
-            if generation == self._generation:
-                self._on_probe(seen)
+            watch, seen = self._events.get(timeout=TICK_SEC)
+            if watch is self._watch:  # and not of an engine that is gone
+                self._apply(seen)
         except Empty:
             pass
-        self._collect(process.reap())
-        if self._stop_signal is not None:
-            self._apply(Stop())
-        elif take_if_unused(self._run_dir) is not None:
+        if (cause := self._engine.cause_of_end(process.reap())) is not None:
+            # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
+            self._apply(Failed(cause.sentence, cause.retry if self._life.phase is Phase.STARTING else None))
+        if self._stop_signal is not None or take_if_unused(self._run_dir) is not None:
             # The lease is kept until this process ends: whoever wants the engine next waits for that.
             self._apply(Stop())
+        elif self._life.phase is Phase.RUNNING and self._watch and (silent := self._watch.silence()):
+            self._apply(silent)
         else:
             self._apply(Tick())
         self._write_log(LOG_EVERY_SEC)
-
-    def _on_probe(self, seen: Probe) -> None:
-        self._waiting_for = seen.detail
-        if seen.ready:
-            self._model = seen.model
-            self._apply(Ready())
-        elif not self._plan.argv:
-            self._apply(
-                Lost(f"The external engine at {self._plan.host}:{self._plan.port} does not answer: {seen.detail}.")
-            )
-
-    def _collect(self, ended: dict[int, int]) -> None:
-        """Tell the policy when the engine's own process is among those that ended."""
-        if self._engine is None or self._engine.pid not in ended:
-            return
-        code = self._engine.returncode = ended[self._engine.pid]
-        if self._pump:
-            self._pump.join(LAST_WORDS_SEC)
-        cause = find_cause(tuple(self._pump.mine) if self._pump else (), code)
-        event(log, "engine.ended", pid=self._engine.pid, exit_code=code)
-        # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
-        retry = cause.retry if self._life.phase is Phase.STARTING else None
-        self._apply(Failed(cause.sentence, retry))
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -114,59 +91,46 @@ class Supervisor:
             self._carry_out()
 
     def _carry_out(self) -> None:
-        phase = self._life.phase
+        action, phase = self._action, self._life.phase
         log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
         self._write_state()
-        if self._action is Action.START:
+        if action is Action.START:
             self._start()
-        elif self._action in (Action.CLEAN, Action.CLEAN_AND_END):
+        elif action is Action.ASK and self._watch:
+            self._watch.ask()
+        elif action in (Action.CLEAN, Action.CLEAN_AND_END):
             self._clean()
+        self._report()
         self._write_state()
 
     def _start(self) -> None:
-        self._generation += 1
-        generation, plan = self._generation, self._plan
-        if plan.argv:
-            if (taken := self._take_port()) is not None:
-                self._apply(Failed(taken, retry=None))
-                return
-            plan = plan.with_port(self._port.port if self._port else plan.port)
-            try:
-                self._engine = process.start(plan.argv, plan.env, plan.cwd, str(self._run_dir.path))
-            except OSError as error:
-                self._apply(Failed(f"{plan.line} cannot be started in {plan.cwd}: {error.strerror}.", retry=False))
-                return
-            if self._engine.stdout:
-                self._pump = OutputPump(self._engine.stdout, self._tail)
-                self._pump.start()
-        self._prober = Prober(
-            lambda: probe(plan.host, plan.port, plan.health_path, plan.model),
-            lambda seen: self._events.put((generation, seen)),
-        )
-        self._prober.start()
-
-    def _take_port(self) -> str | None:
-        """Reserve the engine's port; the reason why not when somebody else listens on one that it needs."""
-        if self._plan.port == 0 and self._port is None:
-            self._port = reserve_port(self._run_dir.path.parent / "ports")
-        for port in (self._port.port if self._port else self._plan.port, *self._plan.other_ports):
-            if not port_is_free(port):
-                if self._port and port == self._port.port:
-                    self._port.release()
-                    self._port = None  # the next start takes another one
-                return f"Port {port}, which {self._plan.line} needs, is taken by another process. See `ss -ltnp`."
-        return None
+        try:
+            plan = self._engine.start()
+        except CannotStart as problem:
+            self._apply(Failed(problem.cause, problem.retry))
+            return
+        watch = Watch(plan, lambda seen: self._events.put((watch, seen)))
+        self._watch = watch
+        watch.begin()
 
     def _clean(self) -> None:
-        if self._prober:
-            self._prober.stop()
-        self._generation += 1
-        self._model = None
-        if self._plan.argv:
-            process.stop_tree(self._plan.stop_timeout_sec)
-        if self._engine and self._engine.returncode is None:
-            self._engine.returncode = 0  # collected by stop_tree; Popen must not wait for it again
-        self._engine = None
+        if self._watch:
+            self._watch.stop()
+        self._watch = None
+        self._engine.stop()
+        if self._life.phase is Phase.BACKOFF:
+            self._engine.wait_memory_released()
+
+    def _report(self) -> None:
+        line, cause = self._plan.line, self._life.cause or ""
+        messages = {
+            Phase.STARTING: ("starting", f"{line} is starting."),
+            Phase.RUNNING: ("ready", f"{line} is ready."),
+            Phase.BACKOFF: ("restarting", f"{line} is started again. {cause}"),
+            Phase.FATAL: ("failed", f"{line} failed. {cause}"),
+        }
+        if self._life.phase in messages:
+            self._reporter.report(*messages[self._life.phase])
 
     def _write_state(self) -> None:
         self._write_log()
@@ -178,10 +142,10 @@ class Supervisor:
                 line=self._plan.line,
                 supervisor_pid=os.getpid(),
                 since=time.time() - (time.monotonic() - self._life.since),
-                engine_pid=self._engine.pid if self._engine else None,
+                engine_pid=self._engine.pid,
                 host=self._plan.host,
-                port=self._port.port if self._port else self._plan.port,
-                model=self._model,
+                port=self._engine.port,
+                model=self._watch.model if self._watch else None,
                 restarts=self._life.restarts,
                 cause=self._life.cause,
                 last_lines=self._tail.last(STATE_LINES),
@@ -197,9 +161,9 @@ class Supervisor:
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}
-        if self._life.phase is Phase.RUNNING:
-            facts |= {"model": self._model, "port": self._port.port if self._port else self._plan.port}
-        if self._life.phase in (Phase.BACKOFF, Phase.FATAL):
+        if self._life.phase is Phase.RUNNING and self._watch:
+            facts |= {"model": self._watch.model, "port": self._engine.port}
+        if self._life.phase in (Phase.BACKOFF, Phase.FATAL, Phase.STALLED):
             facts |= {"restarts": self._life.restarts, "cause": self._life.cause}
         if self._life.phase is Phase.BACKOFF:
             facts |= {"next_start_sec": self._life.backoff_sec}

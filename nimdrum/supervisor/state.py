@@ -13,6 +13,8 @@ class Phase(str, Enum):
 
     STARTING = "STARTING"
     RUNNING = "RUNNING"
+    STALLED = "STALLED"
+    """It gives no sign of life, and is being asked for one token."""
     BACKOFF = "BACKOFF"
     STOPPING = "STOPPING"
     FATAL = "FATAL"

@@ -43,6 +43,7 @@ class World:
     models: list[Model] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.environ = {"NIM_CACHE_PATH": str(self.folder / "cache"), **self.environ}
         if not self.code_dir.exists():
             self.code_dir.mkdir(parents=True)
             shutil.copy(REPOSITORY / "model-metadata.yaml", self.code_dir)
@@ -85,7 +86,7 @@ class World:
     def model(self, change: Callable[[EnginePlan], EnginePlan] = lambda plan: plan, **parameters: Any) -> Model:
         """What `load_model` returns, from the same pieces but without DRUM. Released when the test ends."""
         hosting = self.hosting()
-        settings = load_settings(hosting.code_dir, parameters.get, self.environ)
+        settings = load_settings(hosting.code_dir, parameters.get)
         plan = change(plan_engine(settings, hosting, find_nim(self.image_root), embedded_model()))
         model = Model(settings, hosting, attach(plan, hosting.code_dir, self.state_root, None))
         self.models.append(model)

@@ -45,7 +45,6 @@ def test_a_nim_of_each_line_becomes_ready_and_is_stopped(world: World, switches:
 def test_the_engine_gets_the_environment_that_it_needs_and_no_other(world: World, line: str) -> None:
     """Settings arrive under NIM's names; DRUM's keys, tokens, Python paths and old values do not."""
     world.environ |= {
-        "NIM_CACHE_PATH": "/cache",
         "NIM_LOG_LEVEL": "injected by the platform",
         "VIRTUAL_ENV": "/opt/venv",
         "PATH": f"/opt/venv/bin:{world.environ['PATH']}",
@@ -68,7 +67,7 @@ def test_the_engine_gets_the_environment_that_it_needs_and_no_other(world: World
         "NIM_MODEL_PROFILE": profile,
         "NIM_MAX_MODEL_LEN": "4096",
         "NIM_LOG_LEVEL": "DEBUG",
-        "NIM_CACHE_PATH": "/cache",
+        "NIM_CACHE_PATH": str(world.folder / "cache"),
         "NGC_API_KEY": KEY,
     }
     assert {name: env.get(name) for name in expected} == expected

@@ -1,0 +1,1 @@
+"""DataRobot's side: what the platform is told."""

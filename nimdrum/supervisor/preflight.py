@@ -1,0 +1,61 @@
+"""What would make a start fail after minutes, looked at before it: the cache, the GPUs, shared memory."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from nimdrum.supervisor.gpu import gpus_needed
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's, not a temporary file of ours
+ADVISED_SHARED_MEMORY_GB = 16  # NVIDIA's advice for several GPUs without NVLink
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`problem` stops the start; `warning` is only said."""
+
+    problem: str | None = None
+    warning: str | None = None
+
+
+def look_before_start(cache: str | None, profile: str | None, gpus: int | None, shared_memory_bytes: int) -> Findings:
+    """What stands in the way of a NIM. `cache` is its cache folder, `gpus` the number seen (None: nobody can tell)."""
+    if cache and (reason := not_writable(Path(cache))):
+        return Findings(
+            problem=f"The model cache {cache} cannot be written by uid {os.getuid()}, gid {os.getgid()}: {reason}. "
+            "Mount it writable for group 0, or set NIM_CACHE_PATH to a folder that is."
+        )
+    needed = gpus_needed(profile)
+    if gpus is not None and needed is not None and gpus < needed:
+        return Findings(
+            problem=f"The profile {profile} needs {needed} GPUs, but {gpus} are visible here. "
+            "Choose a larger resource bundle or another profile; over several machines, use an external engine."
+        )
+    gigabytes = shared_memory_bytes / 1e9
+    if gpus is not None and gpus > 1 and gigabytes < ADVISED_SHARED_MEMORY_GB:
+        return Findings(
+            warning=f"{SHARED_MEMORY} has {gigabytes:.1f} GB; with several GPUs without NVLink "
+            f"{ADVISED_SHARED_MEMORY_GB} GB are advised (docker run --shm-size)."
+        )
+    return Findings()
+
+
+def not_writable(folder: Path) -> str | None:
+    """Why no file can be made in `folder` (made where it is missing), or None. Leaves nothing in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
+
+
+def shared_memory_bytes() -> int:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(SHARED_MEMORY).total
+    return 0

@@ -1,0 +1,110 @@
+"""Watches one engine from outside and tells the supervisor what it means: ready, lost, silent, alive or dead."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from nimdrum.engines.metrics import Work
+from nimdrum.engines.plan import EnginePlan
+from nimdrum.supervisor import probe
+from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
+from nimdrum.supervisor.probe import Address, Health, Token, Watcher
+from nimdrum.supervisor.vital import Vital, after_health, after_work, silence
+
+STARTING_INTERVAL_SEC = 0.2
+RUNNING_INTERVAL_SEC = 1.0
+BAD_LOOKS = 3
+"""A ready engine is called unwell only after so many bad answers in a row."""
+
+
+class Watch:
+    """Two threads that look (health, work) and one for each last question. `tell` gets events, from any thread."""
+
+    def __init__(self, plan: EnginePlan, tell: Callable[[Event], None]) -> None:
+        self._tell = tell
+        self._own = bool(plan.argv)
+        self._stall_timeout_sec = plan.stall_timeout_sec
+        self._address = Address(plan.host, plan.port, plan.health_path, plan.model)
+        self._lock = threading.Lock()
+        self._vital = Vital(alive_at=time.monotonic(), moved_at=time.monotonic())
+        self._bad_looks = 0
+        self._ready = False
+        self.model: str | None = None
+        """Name to use in requests, once ready."""
+        self.seen = "not looked at yet"
+        """What health last said, for a person."""
+        self._watchers: list[Watcher[Health] | Watcher[Work]] = [
+            Watcher(self._look_at_health, self._on_health),
+            Watcher(lambda: probe.look_at_work(self._address), self._on_work),
+        ]
+
+    def begin(self) -> None:
+        for watcher in self._watchers:
+            watcher.start()
+
+    def stop(self) -> None:
+        for watcher in self._watchers:
+            watcher.stop()
+
+    def silence(self) -> Silent | None:
+        """An event when the engine has been silent for too long; asked in every tick while it runs."""
+        if not self._own:
+            return None
+        reason = silence(self._vital, time.monotonic(), self._stall_timeout_sec)
+        return Silent(reason) if reason else None
+
+    def ask(self) -> None:
+        """Ask for one token in a thread of its own, and tell whether the engine is alive or has failed."""
+        threading.Thread(target=self._ask, name="engine-last-question", daemon=True).start()
+
+    def _look_at_health(self) -> Health:
+        timeout_sec = probe.RUNNING_TIMEOUT_SEC if self._ready else probe.STARTING_TIMEOUT_SEC
+        return probe.look_ready(self._address, timeout_sec)
+
+    def _on_health(self, health: Health) -> float:
+        self.seen = health.detail
+        if health.ready:
+            self._bad_looks = 0
+            with self._lock:
+                self._vital = after_health(self._vital, time.monotonic())
+            if not self._ready:
+                self._ready, self.model = True, health.model
+                with self._lock:
+                    self._vital = Vital(alive_at=time.monotonic(), moved_at=time.monotonic())
+                self._tell(Ready())
+        elif self._ready:
+            self._on_bad_health(health)
+        return RUNNING_INTERVAL_SEC if self._ready else STARTING_INTERVAL_SEC
+
+    def _on_bad_health(self, health: Health) -> None:
+        """Our own engine is judged by its answers: none at all may mean that it is busy, and `silence` decides then."""
+        self._bad_looks += 1 if health.answered or not self._own else 0
+        if self._bad_looks != BAD_LOOKS:
+            return
+        if self._own:
+            self._tell(Silent(f"The engine says itself that it is not well: {health.detail}."))
+        else:
+            self._ready = False
+            self._bad_looks = 0
+            where = f"{self._address.host}:{self._address.port}"
+            self._tell(Lost(f"The external engine at {where} does not answer as it should: {health.detail}."))
+
+    def _on_work(self, work: Work) -> float:
+        if self._ready:
+            with self._lock:
+                self._vital = after_work(self._vital, work, time.monotonic())
+        return RUNNING_INTERVAL_SEC
+
+    def _ask(self) -> None:
+        asked_at = time.monotonic()
+        answer = probe.ask_one_token(self._address, self.model or "")
+        # An answer may be late because the queue is long; then the counters have moved meanwhile.
+        if answer is Token.MADE or (answer is Token.LATE and self._vital.moved_at > asked_at):
+            self._bad_looks = 0
+            with self._lock:
+                self._vital = Vital(time.monotonic(), self._vital.moved_at, self._vital.progress)
+            self._tell(Alive())
+        else:
+            self._tell(
+                Failed(f"The engine is alive but does not work: asked for one token, {answer.value}.", retry=True)
+            )
