@@ -29,8 +29,9 @@ from nimdrum.supervisor.attach import Attachment, Endpoint, attach, describe_fai
 from nimdrum.supervisor.state import Phase
 
 WATCH_EVERY_SEC = 1.0
-GOODBYE_SEC = 25.0  # longer than the engine's own time to stop
+GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 REQUEST_MARGIN_SEC = 5.0  # an answer of ours must be out before DRUM kills the worker
+ORPHAN_GRACE_SEC = 10.0
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
 
 log = get_logger("hooks")
@@ -87,7 +88,7 @@ def load_model(code_dir: str) -> Model:
     try:
         if not hosting.server:
             began = time.monotonic()
-            endpoint = model.ready(settings.startup_timeout_sec + GOODBYE_SEC)
+            endpoint = model.ready(settings.startup_timeout_sec + GOODBYE_MARGIN_SEC)
             event(
                 log,
                 "engine.attached",
@@ -96,7 +97,7 @@ def load_model(code_dir: str) -> Model:
                 after_sec=time.monotonic() - began,
             )
     except BaseException:
-        model.attachment.release(GOODBYE_SEC)
+        model.attachment.release(plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
         raise
     if hosting.server:
         threading.Thread(target=_watch, args=(model,), name="nimdrum-watch", daemon=True).start()
@@ -115,7 +116,7 @@ def _say_goodbye_at_exit(attachment: Attachment) -> None:
 
     def goodbye() -> None:
         if os.getpid() == owner:  # werkzeug's request forks inherit atexit and handlers
-            attachment.release(GOODBYE_SEC)
+            attachment.release(attachment.plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
 
     atexit.register(goodbye)
     if threading.current_thread() is not threading.main_thread():
@@ -135,9 +136,11 @@ def _say_goodbye_at_exit(attachment: Attachment) -> None:
 
 
 def _watch(model: Model) -> None:
-    """Bring a killed supervisor back, and end the server when the engine is finally dead."""
+    """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
     while True:
         time.sleep(WATCH_EVERY_SEC)
+        if model.hosting.gunicorn_master not in (None, os.getppid()):
+            _end_orphaned_worker()
         try:
             state = model.attachment.state()
             if state is None:
@@ -149,6 +152,14 @@ def _watch(model: Model) -> None:
                 os._exit(HALT_GUNICORN)
         except NimdrumError as error:
             log.error("%s", error)
+
+
+def _end_orphaned_worker() -> None:
+    """End this worker, whose master was killed: gunicorn itself would notice after minutes, with port and GPU held."""
+    log.critical("gunicorn's master is gone; this worker ends too.")
+    os.kill(os.getpid(), signal.SIGTERM)  # finishes the request that it is in
+    time.sleep(ORPHAN_GRACE_SEC)
+    os._exit(1)
 
 
 def read_input_data(binary_data: bytes) -> pd.DataFrame:

@@ -44,6 +44,7 @@ class Settings:
     max_restarts: int
     max_backoff_sec: float
     stall_timeout_sec: float
+    stop_timeout_sec: float
     server_host: str | None
     server_port: int
     health_route: str | None
@@ -100,6 +101,7 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         max_restarts=whole("max_watchdog_restarts"),
         max_backoff_sec=value("max_watchdog_backoff_sec"),
         stall_timeout_sec=value("stall_timeout_sec"),
+        stop_timeout_sec=value("stop_timeout_sec"),
         server_host=value("DR_NIM_SERVER_HOST"),
         server_port=whole("DR_NIM_SERVER_PORT"),
         health_route=value("DR_NIM_HEALTH_ROUTE"),

@@ -13,6 +13,7 @@ def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
         "startup_timeout_sec": settings.startup_timeout_sec,
         "max_restarts": settings.max_restarts,
         "max_backoff_sec": settings.max_backoff_sec,
+        "stop_timeout_sec": settings.stop_timeout_sec,
         "stall_timeout_sec": settings.stall_timeout_sec,
         "platform": {name: hosting.environ[name] for name in VARIABLES if hosting.environ.get(name)},
         "verify_ssl": settings.verify_ssl,

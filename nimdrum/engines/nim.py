@@ -21,7 +21,6 @@ RESERVED_PORTS = {
     9090: "Dynamo workers",
 }
 LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
-STOP_TIMEOUT_SEC = 15.0  # inside the 30 s that Kubernetes gives a pod
 
 
 def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePlan:
@@ -56,7 +55,6 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
-        stop_timeout_sec=STOP_TIMEOUT_SEC,
         **common(settings, hosting),
         cache=None if model_dir else own.get("NIM_CACHE_PATH", env.get("NIM_CACHE_PATH", DEFAULT_CACHE)),
         profile=settings.model_profile,

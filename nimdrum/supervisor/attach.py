@@ -19,7 +19,7 @@ from nimdrum.supervisor.rundir import RunDir, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import register_master
 
-LEASE_TIMEOUT_SEC = 60.0  # a supervisor that is stopping its engine holds the lease for so long at most
+LEASE_MARGIN_SEC = 45.0  # a supervisor that stops its engine holds the lease for the engine's time to stop and this
 START_TIMEOUT_SEC = 30.0
 REACTION_SEC = 2.0  # a supervisor notices within a tick that nobody holds the lease any more
 POLL_SEC = 0.05
@@ -116,7 +116,7 @@ def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: 
     run_dir = create_run_dir(state_root, name)
     if gunicorn_master is not None:
         register_master(run_dir, gunicorn_master)
-    attachment = Attachment(plan, run_dir, lock(run_dir.lease, LEASE_TIMEOUT_SEC, shared=True))
+    attachment = Attachment(plan, run_dir, lock(run_dir.lease, plan.stop_timeout_sec + LEASE_MARGIN_SEC, shared=True))
     try:
         attachment.ensure_supervisor()
     except BaseException:

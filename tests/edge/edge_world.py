@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from fake_nim.run import read_lines, wait_for
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.engines.plan import EnginePlan
 from nimdrum.hooks import Model
 from nimdrum.hosting import Hosting
 from nimdrum.settings import load_settings
@@ -83,17 +82,17 @@ class World:
         }
         return Hosting(**{**defaults, **changes})
 
-    def model(self, change: Callable[[EnginePlan], EnginePlan] = lambda plan: plan, **parameters: Any) -> Model:
+    def model(self, **parameters: Any) -> Model:
         """What `load_model` returns, from the same pieces but without DRUM. Released when the test ends."""
         hosting = self.hosting()
         settings = load_settings(hosting.code_dir, parameters.get)
-        plan = change(plan_engine(settings, hosting, find_nim(self.image_root), embedded_model()))
+        plan = plan_engine(settings, hosting, find_nim(self.image_root), embedded_model())
         model = Model(settings, hosting, attach(plan, hosting.code_dir, self.state_root, None))
         self.models.append(model)
         return model
 
-    def ready_model(self, change: Callable[[EnginePlan], EnginePlan] = lambda plan: plan, **parameters: Any) -> Model:
-        model = self.model(change, **parameters)
+    def ready_model(self, **parameters: Any) -> Model:
+        model = self.model(**parameters)
         model.ready(READY_SEC)
         return model
 

@@ -1,7 +1,6 @@
 """Who keeps the engine: one for many processes, for as long as one of them lives, and not a moment longer."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 import subprocess
@@ -115,7 +114,7 @@ def test_a_supervisor_that_is_told_to_end_stops_its_engine(world: World, number:
 def test_a_killed_supervisor_takes_the_engine_along_and_leaves_no_orphan(world: World) -> None:
     """The kernel kills the engine; its children, which it could not reach, are swept before the next start."""
     world.fake(grandchildren=2, grandchildren_ignore_sigterm=True, grandchildren_own_session=True)
-    model = world.ready_model(lambda plan: dataclasses.replace(plan, stop_timeout_sec=1))
+    model = world.ready_model(stop_timeout_sec=1)
     state = model.attachment.state()
     assert state is not None
     orphans = world.starts()[0]["grandchildren"]
@@ -130,7 +129,7 @@ def test_a_killed_supervisor_takes_the_engine_along_and_leaves_no_orphan(world: 
 def test_whoever_comes_while_the_engine_stops_gets_a_new_one(world: World) -> None:
     """Attach during a slow stop: it waits for the old tree to be gone, then starts afresh on a free port."""
     world.fake(grandchildren=1, grandchildren_ignore_sigterm=True)
-    model = world.ready_model(lambda plan: dataclasses.replace(plan, stop_timeout_sec=1))
+    model = world.ready_model(stop_timeout_sec=1)
     first = model.attachment.state()
     assert first is not None
     model.attachment.release()

@@ -1,6 +1,5 @@
 """Starting an engine: the fake NIM of both lines through the launcher and supervisor that start the real one."""
 
-import dataclasses
 import json
 import os
 import socket
@@ -238,7 +237,7 @@ def test_a_proxy_is_not_used_for_the_engine(world: World) -> None:
 def test_a_stubborn_engine_is_killed(world: World) -> None:
     """One that ignores SIGTERM, with children that ignore it and left the process group, is gone all the same."""
     world.fake(ignore_sigterm=True, grandchildren=2, grandchildren_ignore_sigterm=True, grandchildren_own_session=True)
-    model = world.ready_model(lambda plan: dataclasses.replace(plan, stop_timeout_sec=0.3))
+    model = world.ready_model(stop_timeout_sec=1)
     (start,) = world.starts()
     assert len(start["grandchildren"]) == 2
     model.attachment.release(READY_SEC)
