@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +22,12 @@ from nimdrum.errors import (
     NimdrumError,
     SupervisorError,
 )
+from nimdrum.facts import log_facts
 from nimdrum.hosting import Hosting, read_hosting
 from nimdrum.log import event, get_logger
 from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.attach import Attachment, Endpoint, attach, describe_failure
+from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.state import Phase
 
 WATCH_EVERY_SEC = 1.0
@@ -96,6 +98,7 @@ def load_model(code_dir: str) -> Model:
                 model=endpoint.model,
                 after_sec=time.monotonic() - began,
             )
+            log_facts(plan.line, endpoint)
     except BaseException:
         model.attachment.release(plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
         raise
@@ -137,6 +140,7 @@ def _say_goodbye_at_exit(attachment: Attachment) -> None:
 
 def _watch(model: Model) -> None:
     """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
+    told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
     while True:
         time.sleep(WATCH_EVERY_SEC)
         if model.hosting.gunicorn_master not in (None, os.getppid()):
@@ -149,9 +153,19 @@ def _watch(model: Model) -> None:
                 log.critical("%s", describe_failure(state))
                 if model.hosting.error_server:
                     return  # health answers 513 with the cause from now on
-                os._exit(HALT_GUNICORN)
+                _halt(model)
+            elif state.phase is Phase.RUNNING and state.engine_pid != told:
+                told = state.engine_pid
+                log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
         except NimdrumError as error:
             log.error("%s", error)
+
+
+def _halt(model: Model) -> None:
+    """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
+    if try_lock(model.attachment.run_dir.halt_lock) is None:
+        time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by the other one, ends this worker
+    os._exit(HALT_GUNICORN)
 
 
 def _end_orphaned_worker() -> None:
@@ -178,12 +192,12 @@ def score(data: pd.DataFrame, model: Model) -> pd.DataFrame:
         return score_frame(data, model)
 
 
-def chat(params: dict[str, Any], model: Model) -> Any:
+def chat(params: dict[str, Any], model: Model, headers: Mapping[str, str] | None = None) -> Any:
     """A chat completion or a stream of chunks; see `nimdrum.chat`."""
     from nimdrum.chat import complete
 
     with http_errors():
-        return complete(params, model)
+        return complete(params, model, headers)
 
 
 def list_models(model: Model) -> list[Any]:
@@ -199,9 +213,12 @@ def http_errors() -> Iterator[None]:
     """Turn this package's errors into the HTTP status that tells the caller whose fault it is."""
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
+    from nimdrum.web.answers import brief, remember
+
     try:
         yield
     except HTTPStatusError as error:
+        remember(error)
         raise CustomHTTPError(str(error), error.status) from error
     except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
-        raise CustomHTTPError(str(error), 503) from error
+        raise CustomHTTPError(brief(error), 503) from error

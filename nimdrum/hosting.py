@@ -9,6 +9,8 @@ from pathlib import Path
 
 DEFAULT_WORKER_TIMEOUT_SEC = 600  # DRUM's default for DRUM_CLIENT_REQUEST_TIMEOUT
 
+LONGEST_WORKER_TIMEOUT_SEC = 3600
+
 
 @dataclass(frozen=True)
 class Hosting:
@@ -69,6 +71,8 @@ def _worker_timeout(environ: Mapping[str, str]) -> float | None:
         seconds = DEFAULT_WORKER_TIMEOUT_SEC if given is None else float(given)
     except (TypeError, ValueError):
         seconds = DEFAULT_WORKER_TIMEOUT_SEC
+    if not 0 <= seconds <= LONGEST_WORKER_TIMEOUT_SEC:
+        seconds = DEFAULT_WORKER_TIMEOUT_SEC  # DRUM ignores what is out of bounds
     return seconds or None
 
 
@@ -88,5 +92,5 @@ def _port(address: str) -> int | None:
 
 def _state_root(environ: Mapping[str, str]) -> Path:
     if chosen := environ.get("NIMDRUM_STATE_DIR"):
-        return Path(chosen)
+        return Path(chosen).absolute()
     return Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"nimdrum-{os.getuid()}"

@@ -31,5 +31,10 @@ def _format(value: Any) -> str:
         return f"{value:.3f}".rstrip("0").rstrip(".")
     text = str(value)
     if text == "" or any(c.isspace() or c in '"=' for c in text):
-        return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        return (
+            '"'
+            + "".join(c if c == " " or not c.isspace() else f"\\x{ord(c):02x}" if c != "\n" else "\\n" for c in escaped)
+            + '"'
+        )
     return text

@@ -34,7 +34,7 @@ def read_parameters(code_dir: Path) -> dict[str, Parameter]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         entries = document["runtimeParameterDefinitions"]
         parameters = [_parameter(entry) for entry in entries]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise SettingsError(
             f"{path} has no readable runtimeParameterDefinitions ({type(error).__name__}: {error}). "
             "Restore the file from the project."
@@ -85,7 +85,7 @@ def _number(parameter: Parameter, value: Any) -> int | float:
         raise wrong
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise wrong from None
     low = -math.inf if parameter.minimum is None else parameter.minimum
     high = math.inf if parameter.maximum is None else parameter.maximum

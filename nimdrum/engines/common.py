@@ -2,14 +2,21 @@
 
 from typing import Any
 
+from nimdrum.errors import SettingsError
 from nimdrum.hosting import Hosting
 from nimdrum.platform.events import VARIABLES
 from nimdrum.settings import Settings
 
 
 def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
-    """Arguments of `EnginePlan` that come straight from the settings."""
+    """Arguments of `EnginePlan` that come straight from the settings. Raises SettingsError."""
+    if hosting.drum_port and settings.server_port == hosting.drum_port and settings.engine != "external":
+        raise SettingsError(
+            f"Runtime parameter DR_NIM_SERVER_PORT is {settings.server_port}, which belongs to DRUM itself. "
+            "Choose another port, or 0 for a free one."
+        )
     return {
+        "drum_port": hosting.drum_port,
         "startup_timeout_sec": settings.startup_timeout_sec,
         "max_restarts": settings.max_restarts,
         "max_backoff_sec": settings.max_backoff_sec,

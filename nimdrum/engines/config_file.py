@@ -1,10 +1,10 @@
 """engine_config.json: variables for the engine that win over everything else, as in DataRobot's own NIM road."""
 
 import json
-import re
 from pathlib import Path
 
 from nimdrum.errors import SettingsError
+from nimdrum.secret import SECRET_NAME
 
 CONFIG_FILE = "engine_config.json"
 LAUNCHER_OWNED = {
@@ -12,7 +12,6 @@ LAUNCHER_OWNED = {
     "NIM_HEALTH_PORT": "it must equal the server port",
     "NIM_SERVED_MODEL_NAME": "set served_model_name instead",
 }
-SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class EngineConfig(dict[str, str]):
@@ -35,7 +34,7 @@ def read_engine_config(code_dir: Path) -> EngineConfig:
         return EngineConfig()
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"{CONFIG_FILE} is not readable JSON ({type(error).__name__}). Mend or remove it."
         ) from None
@@ -60,4 +59,6 @@ def _text(name: str, value: object) -> str:
     text = str(value)
     if "\0" in text:
         raise SettingsError(f"{CONFIG_FILE} gives {name} a value with a NUL character.")
+    if text != text.encode("utf-8", "replace").decode():
+        raise SettingsError(f"{CONFIG_FILE} gives {name} a value that is no Unicode text (a lone surrogate).")
     return text

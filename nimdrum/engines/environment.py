@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import PurePath
 
+from nimdrum.secret import SECRET_NAME
+
 NAMES = frozenset(
     "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD "
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
@@ -20,32 +22,28 @@ PREFIXES = (
     *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "FLASHINFER_", "OUTLINES_", "XGRAMMAR_"),
     *("HF_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_", "OMP_", "MKL_", "OPENBLAS_", "GGML_", "LLAMA_"),
 )
-NEVER = frozenset(
-    (
-        "VLLM_PORT",  # makes vLLM's workers fight over one port
-        "HF_TOKEN",  # added again by the launcher where the route is online
-    )
-)
+NEVER = frozenset(("VLLM_PORT",))  # makes vLLM's workers fight over one port
 LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
 
 
 def inherited(environ: Mapping[str, str], own_prefixes: tuple[str, ...] = ()) -> dict[str, str]:
     """The part of DRUM's environment that the engine may see.
 
-    `PATH` loses the virtual environment that DRUM runs in (the engine has its own Python), and a proxy is
-    told to leave loopback alone.
+    Keys never pass, whatever their prefix; the launcher adds those that a route needs. `PATH` loses the virtual
+    environment that DRUM runs in (the engine has its own Python), and a proxy is told to leave loopback alone.
     """
     prefixes = PREFIXES + own_prefixes
     env = {
         name: value
         for name, value in environ.items()
-        if name not in NEVER and (name in NAMES or name.startswith(prefixes))
+        if name not in NEVER and not SECRET_NAME.search(name) and (name in NAMES or name.startswith(prefixes))
     }
     if "PATH" in env:
         env["PATH"] = without_venv(env["PATH"], environ.get("VIRTUAL_ENV"))
     if any(name.lower().endswith("_proxy") for name in env):
-        for name in ("NO_PROXY", "no_proxy"):
-            env[name] = ",".join(filter(None, (env.get(name), LOOPBACK_HOSTS)))
+        # Some programs read one spelling, some the other: both get all exceptions.
+        exceptions = ",".join(dict.fromkeys(filter(None, (env.get("NO_PROXY"), env.get("no_proxy"), LOOPBACK_HOSTS))))
+        env |= {"NO_PROXY": exceptions, "no_proxy": exceptions}
     return env
 
 

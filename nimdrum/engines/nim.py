@@ -20,12 +20,13 @@ RESERVED_PORTS = {
     8080: "DRUM",
     9090: "Dynamo workers",
 }
+FLAGS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
 
 
 def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePlan:
     """How to start the NIM in `image`. Raises SettingsError for settings that cannot work together."""
-    _check_port(settings.server_port, hosting.drum_port)
+    _check_port(settings.server_port)
     if settings.server_host not in (None, LOOPBACK, "localhost"):
         raise SettingsError(
             f"DR_NIM_SERVER_HOST is {settings.server_host!r}, but the engine nim is started here and listens on "
@@ -43,25 +44,36 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
     secrets = {} if model_dir else _credentials(settings, hosting)
     config = read_engine_config(hosting.code_dir)
     own = {**chosen, **_local_model_env(model_dir), **config}
-    env = _image_env(hosting)
+    env = _with_plain_flags({**_image_env(hosting), **secrets, **own})
     command = [str(image.entrypoint)] if image.entrypoint else []
     return EnginePlan(
         engine="nim",
         line=f"NIM {image.line}.x",
         argv=(*command, str(image.start_script)),
-        env={**env, **secrets, **own},
+        env=env,
         cwd=str(image.start_script.parent),
         host=LOOPBACK,
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
         **common(settings, hosting),
-        cache=None if model_dir else own.get("NIM_CACHE_PATH", env.get("NIM_CACHE_PATH", DEFAULT_CACHE)),
+        cache=None if model_dir else env.get("NIM_CACHE_PATH", DEFAULT_CACHE),
         profile=settings.model_profile,
-        other_ports=(BACKEND_PORT,) if image.line >= 2 else (),
+        other_ports=(_backend_port(env),) if image.line >= 2 else (),
         secrets=(*secrets.values(), *config.secrets),
         identity=tuple(f"{name}={value}" for name, value in sorted({**secrets, **own}.items())),
     )
+
+
+def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
+    """`env` with NIM_JSONL_LOGGING as 1 or 0: NIM 1.x ends when it reads true."""
+    flag = env.get("NIM_JSONL_LOGGING", "").strip().lower()
+    return {**env, "NIM_JSONL_LOGGING": FLAGS[flag]} if flag in FLAGS else env
+
+
+def _backend_port(env: dict[str, str]) -> int:
+    text = env.get("NIM_BACKEND_PORT", "")
+    return int(text) if text.isdigit() else BACKEND_PORT
 
 
 def local_model(code_dir: Path) -> Path | None:
@@ -110,10 +122,9 @@ def _local_model_env(model_dir: Path | None) -> dict[str, str]:
     return {"NIM_MODEL_NAME": str(model_dir), "NIM_MODEL_PATH": str(model_dir), "HF_HUB_OFFLINE": "1"}
 
 
-def _check_port(port: int, drum_port: int | None) -> None:
-    taken = {**RESERVED_PORTS, **({drum_port: "DRUM"} if drum_port else {})}
-    if port in taken:
+def _check_port(port: int) -> None:
+    if port in RESERVED_PORTS:
         raise SettingsError(
-            f"Runtime parameter DR_NIM_SERVER_PORT is {port}, which belongs to {taken[port]}. "
+            f"Runtime parameter DR_NIM_SERVER_PORT is {port}, which belongs to {RESERVED_PORTS[port]}. "
             "Choose another port, or 0 for a free one."
         )

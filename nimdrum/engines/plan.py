@@ -44,6 +44,8 @@ class EnginePlan:
     platform: dict[str, str] = field(default_factory=dict, repr=False)
     """DataRobot's variables for deployment events, a token among them; empty outside a deployment."""
     verify_ssl: bool = True
+    drum_port: int | None = None
+    """Where DRUM listens or soon will: not for the engine."""
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
     secrets: tuple[str, ...] = field(default=(), repr=False)

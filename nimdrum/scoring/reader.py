@@ -3,6 +3,7 @@
 DRUM's own reader guesses types and drops or cuts rows; this one keeps every cell as text and every row. Pure.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -16,6 +17,7 @@ from nimdrum.errors import BadInputError
 UNPROCESSABLE = 422
 MATRIX_MARKET = "%%MatrixMarket"
 SHOWN_COLUMNS = 20
+SHOWN_CHARACTERS = 60  # of a column name: without a header line it may be a whole prompt
 
 
 def read_rows(body: bytes) -> pd.DataFrame:
@@ -26,7 +28,7 @@ def read_rows(body: bytes) -> pd.DataFrame:
     Raises BadInputError.
     """
     text = _decode(body)
-    start = text.lstrip()[:64]
+    start = text.lstrip()
     if not start:
         raise BadInputError(
             "The scoring data is empty. Send a CSV with a header line, or a JSON array of records.",
@@ -43,8 +45,9 @@ def _decode(body: bytes) -> str:
     if body.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInputError("The scoring data is UTF-16. Save it as UTF-8 (in Excel: CSV UTF-8).", UNPROCESSABLE)
     try:
-        return body.decode("utf-8-sig")
+        return body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
+        body = body.removeprefix(codecs.BOM_UTF8)
         line = body.count(b"\n", 0, error.start) + 1
         raise BadInputError(
             f"The scoring data is not UTF-8: byte 0x{body[error.start]:02x} in line {line}. Save it as UTF-8.",
@@ -53,7 +56,7 @@ def _decode(body: bytes) -> str:
 
 
 def _looks_like_json(start: str) -> bool:
-    following = start[1:].lstrip()
+    following = start[1:1000].lstrip()
     return (start[0] == "[" and following[:1] in ("{", "]")) or (start[0] == "{" and following[:1] in ('"', "}"))
 
 
@@ -75,8 +78,7 @@ def _read_csv(text: str) -> pd.DataFrame:
     except csv.Error as error:
         raise BadInputError(
             f"The CSV cannot be read: {error}, noticed in line {lines.line_num}. A cell that begins with a double "
-            "quote must "
-            'end with one, and a quote inside a quoted cell is written twice ("").'
+            'quote must end with one, and a quote inside a quoted cell is written twice ("").'
         ) from None
     return _frame(rows, _unique(header))
 
@@ -95,18 +97,20 @@ def _fit(cells: list[str], width: int, line: int) -> list[str]:
 
 def _unique(header: list[str]) -> list[str]:
     """The column names, a repeated one with .1, .2, ... as pandas does it."""
-    seen: dict[str, int] = {}
-    names = []
+    taken = set(header)
+    names: list[str] = []
     for name in header:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        names.append(f"{name}.{count}" if count else name)
+        candidate, count = name, 0
+        while candidate in names or (count and candidate in taken):
+            count += 1
+            candidate = f"{name}.{count}"
+        names.append(candidate)
     return names
 
 
 def _read_json(text: str) -> pd.DataFrame:
     try:
-        records = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        records = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"The scoring data looks like JSON, but cannot be read: {error}.") from None
     if isinstance(records, dict):
@@ -119,14 +123,31 @@ def _read_json(text: str) -> pd.DataFrame:
     return _frame([[_cell(record.get(name)) for name in columns] for record in records], list(columns))
 
 
+class _Number(str):
+    """A JSON number as it was written: as a cell it stays so."""
+
+    __slots__ = ()
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return str(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(_with_numbers(value), ensure_ascii=False)
+
+
+def _with_numbers(value: Any) -> Any:
+    """A nested value with its numbers as numbers again."""
+    if isinstance(value, _Number):
+        return json.loads(value)
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_numbers(item) for name, item in value.items()}
+    return value
 
 
 def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
@@ -136,7 +157,7 @@ def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
     """The prompt of each row, by position; None and NaN, which other readers give, are empty. Raises BadInputError."""
     if column not in frame.columns:
-        found = [str(name) for name in frame.columns]
+        found = [str(name)[:SHOWN_CHARACTERS] for name in frame.columns]
         shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
         raise BadInputError(
             f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "

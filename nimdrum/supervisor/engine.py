@@ -102,14 +102,13 @@ class Engine:
 
     def _take_port(self) -> None:
         """Reserve the engine's port. Raises CannotStart when somebody else listens on one that it needs."""
-        if self._plan.port == 0 and self._reservation is None:
-            self._reservation = reserve_port(self._run_path.parent / "ports")
-        for port in (self.port, *self._plan.other_ports):
-            if port_is_free(port):
-                continue
-            if self._reservation and port == self._reservation.port:
+        if self._plan.port == 0 and (self._reservation is None or not port_is_free(self._reservation.port)):
+            if self._reservation:
                 self._reservation.release()
-                self._reservation = None  # the next start takes another one
-            raise CannotStart(
-                f"Port {port}, which {self._plan.line} needs, is taken by another process. See `ss -ltnp`.", retry=None
-            )
+            self._reservation = reserve_port(self._plan.drum_port)
+        for port in (self.port, *self._plan.other_ports):
+            if not port_is_free(port):
+                raise CannotStart(
+                    f"Port {port}, which {self._plan.line} needs, is taken by another process. See `ss -ltnp`.",
+                    retry=None,
+                )

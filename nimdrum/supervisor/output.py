@@ -1,5 +1,6 @@
 """The engine's output: read without end (a full pipe would stop the engine), kept, forwarded, with secrets masked."""
 
+import codecs
 import contextlib
 import sys
 import threading
@@ -27,9 +28,17 @@ class LogTail:
         self.changes = 0
         threading.Thread(target=self._write_forever, name="forward-output", daemon=True).start()
 
+    def mask(self, text: str) -> str:
+        return redact(text, self._secrets)
+
+    @property
+    def longest_secret(self) -> int:
+        """Characters of the longest secret."""
+        return max(map(len, self._secrets), default=0)
+
     def add(self, line: str) -> str:
         """Keep and forward `line`. Returns it as it was kept, without line end and secrets."""
-        line = redact(line.rstrip("\r\n"), self._secrets)
+        line = self.mask(line.rstrip("\r\n"))
         with self._lock:
             self._lines.append(line)
             self.changes += 1
@@ -63,6 +72,15 @@ class OutputPump(threading.Thread):
         self.mine: deque[str] = deque(maxlen=KEPT_LINES)
 
     def run(self) -> None:
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        pending = ""
         with self._stream:
             while chunk := self._stream.readline(LONGEST_LINE):
-                self.mine.append(self._tail.add(chunk.decode("utf-8", "replace")))
+                pending = self._tail.mask(pending + decode(chunk))
+                # The end of a piece of a long line may be the beginning of a secret, so it waits for the next piece.
+                held_back = 0 if pending.endswith("\n") else self._tail.longest_secret
+                if held_back == 0 or len(pending) >= LONGEST_LINE:
+                    piece, pending = pending[: len(pending) - held_back], pending[len(pending) - held_back :]
+                    self.mine.append(self._tail.add(piece))
+        if pending:
+            self.mine.append(self._tail.add(pending))

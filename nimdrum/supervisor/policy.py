@@ -30,6 +30,8 @@ class Life:
     since: float = 0.0
     restarts: int = 0
     was_ready: bool = False
+    ready_at: float | None = None
+    """When the engine that runs now became ready; None when none is."""
     cause: str | None = None
     backoff_sec: float = 0.0
 
@@ -104,7 +106,7 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
     if isinstance(event, Failed) and life.phase in (Phase.STARTING, Phase.RUNNING, Phase.STALLED):
         return _after_failure(life, event, now, limits)
     if isinstance(event, Ready) and life.phase is Phase.STARTING:
-        return replace(life, phase=Phase.RUNNING, since=now, was_ready=True), Action.NONE
+        return replace(life, phase=Phase.RUNNING, since=now, was_ready=True, ready_at=life.ready_at or now), Action.NONE
     if isinstance(event, Lost) and life.phase is Phase.RUNNING:
         return replace(life, phase=Phase.STARTING, since=now, cause=event.cause), Action.NONE
     if isinstance(event, Silent) and life.phase is Phase.RUNNING:
@@ -128,7 +130,7 @@ def _after_failure(life: Life, event: Failed, now: float, limits: Limits) -> tup
     A failure that only a change of settings can mend is not tried again, and neither is an unknown one before
     the engine was ever ready: a start may take half an hour, and the user is waiting for the reason.
     """
-    healed = life.phase is Phase.RUNNING and now - life.since >= HEALED_AFTER_SEC
+    healed = life.ready_at is not None and now - life.ready_at >= HEALED_AFTER_SEC
     restarts = 0 if healed else life.restarts
     worth_it = event.retry if event.retry is not None else life.was_ready
     if not worth_it:
@@ -137,5 +139,13 @@ def _after_failure(life: Life, event: Failed, now: float, limits: Limits) -> tup
         cause = f"{event.cause} Given up after {restarts} restarts (max_watchdog_restarts)."
         return replace(life, phase=Phase.FATAL, since=now, cause=cause), Action.CLEAN
     backoff = min(limits.max_backoff_sec, FIRST_BACKOFF_SEC * 2**restarts)
-    life = replace(life, phase=Phase.BACKOFF, since=now, restarts=restarts + 1, cause=event.cause, backoff_sec=backoff)
+    life = replace(
+        life,
+        phase=Phase.BACKOFF,
+        since=now,
+        restarts=restarts + 1,
+        ready_at=None,
+        cause=event.cause,
+        backoff_sec=backoff,
+    )
     return life, Action.CLEAN

@@ -55,6 +55,8 @@ def read_state(path: Path) -> EngineState | None:
     """The state in `path`, or None when there is none (yet) or it is of another version."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            return None
         known = {field.name for field in fields(EngineState)}
         values = {name: value for name, value in document.items() if name in known}
         return EngineState(**{**values, "phase": Phase(values["phase"]), "last_lines": tuple(values["last_lines"])})

@@ -8,6 +8,7 @@ from nimdrum.engines.metrics import Work
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import probe
 from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
+from nimdrum.supervisor.ports import listens_below
 from nimdrum.supervisor.probe import Address, Health, Token, Watcher
 from nimdrum.supervisor.vital import Vital, after_health, after_work, silence
 
@@ -58,8 +59,12 @@ class Watch:
         threading.Thread(target=self._ask, name="engine-last-question", daemon=True).start()
 
     def _look_at_health(self) -> Health:
-        timeout_sec = probe.RUNNING_TIMEOUT_SEC if self._ready else probe.STARTING_TIMEOUT_SEC
-        return probe.look_ready(self._address, timeout_sec)
+        if self._ready:
+            return probe.look_ready(self._address, probe.RUNNING_TIMEOUT_SEC)
+        health = probe.look_ready(self._address, probe.STARTING_TIMEOUT_SEC)
+        if health.ready and self._own and listens_below(self._address.port) is False:
+            return Health(False, None, f"port {self._address.port} is answered by a process that is not our engine")
+        return health
 
     def _on_health(self, health: Health) -> float:
         self.seen = health.detail

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,19 @@ PROPERTY = "chaos"
 class Case:
     """What one case expects and what it saw, for the table."""
 
-    def __init__(self) -> None:
-        self.expected = ""
-        self.seen = "nothing"
+    def __init__(self, name: str, record_property: Callable[[str, object], None]) -> None:
+        self._name = name
+        self._record = record_property
+        self._began = time.monotonic()
 
     def check(self, expected: str, seen: str) -> None:
-        self.expected, self.seen = expected, seen
+        self._record(PROPERTY, [self._name, expected, seen, f"{time.monotonic() - self._began:.1f}"])
         assert seen == expected
 
 
 @pytest.fixture
-def case(record_property: Any, request: pytest.FixtureRequest) -> Iterator[Case]:
-    began = time.monotonic()
-    case = Case()
-    yield case
-    record_property(PROPERTY, [request.node.callspec.id, case.expected, case.seen, round(time.monotonic() - began, 1)])
+def case(record_property: Callable[[str, object], None], request: pytest.FixtureRequest) -> Case:
+    return Case(request.node.callspec.id, record_property)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

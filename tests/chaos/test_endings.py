@@ -302,9 +302,9 @@ SCORE: dict[str, tuple[dict[str, Any], str, str]] = {
     "SIGTERM while loading": ({"never_ready": True}, "SIGTERM", "exit 130, nothing left, 0 rows"),
     "SIGINT while loading": ({"never_ready": True}, "SIGINT", "exit 130, nothing left, 0 rows"),
     "SIGKILL while loading": ({"never_ready": True}, "SIGKILL", "exit -9, nothing left, 0 rows"),
-    "engine killed": ({"seconds_per_token": 0.1}, "engine", "exit 0, nothing left, 30 rows"),
-    "engine's child killed": ({"seconds_per_token": 0.1}, "grandchild", "exit 0, nothing left, 30 rows"),
-    "supervisor killed": ({"seconds_per_token": 0.1}, "supervisor", "exit 0, nothing left, 30 rows"),
+    "engine killed": ({"seconds_per_token": 0.2}, "engine", "exit 0, nothing left, 30 rows"),
+    "engine's child killed": ({"seconds_per_token": 0.2}, "grandchild", "exit 0, nothing left, 30 rows"),
+    "supervisor killed": ({"seconds_per_token": 0.2}, "supervisor", "exit 0, nothing left, 30 rows"),
 }
 BLOWS = {"engine": kill_engine, "grandchild": kill_grandchild, "supervisor": kill_supervisor}
 

@@ -55,7 +55,7 @@ def test_a_start_that_fails_ends_with_the_cause(world: World, tmp_path: Path) ->
     output = tmp_path / "answers.csv"
     with drum_score(world, EXAMPLES, output) as drum:
         assert drum.exit_code() == 1
-    assert "No model profile runs on the GPUs that are free here" in drum.printed
+    assert "No model profile runs on the free GPUs here" in drum.printed
     assert "Detected 0 compatible profile(s)." in drum.printed
     world.wait_until_empty()
 
