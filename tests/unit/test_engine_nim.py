@@ -1,0 +1,284 @@
+"""`nim_plan`: argument list and environment for NIM 1.x and 2.x, from settings, folder and image alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nimdrum.engines.image import NimImage
+from nimdrum.engines.nim import nim_plan
+from nimdrum.engines.plan import PORT, EnginePlan
+from nimdrum.errors import SettingsError
+from nimdrum.hosting import read_hosting
+from nimdrum.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "nvapi-do-not-show-me"
+HF_KEY = "hf-do-not-show-me"
+CREDENTIAL = {"credentialType": "api_token", "apiToken": KEY}
+WRAPPER = Path("/opt/nvidia/nvidia_entrypoint.sh")
+NIM_1 = NimImage(Path("/opt/nim/start_server.sh"), WRAPPER, 1, "test")
+NIM_1_OLD = NimImage(Path("/opt/nim/start-server.sh"), WRAPPER, 1, "test")
+NIM_2 = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
+BASE = {
+    "NIM_SERVER_PORT": PORT,
+    "NIM_HEALTH_PORT": PORT,
+    "NIM_SERVED_MODEL_NAME": "datarobot-deployed-llm",
+    "NIM_LOG_LEVEL": "INFO",
+}
+
+
+def plan(
+    code_dir: Path,
+    image: NimImage = NIM_2,
+    environ: dict[str, str] | None = None,
+    argv: list[str] | None = None,
+    **raw: Any,
+) -> EnginePlan:
+    """The plan for these raw parameter values in a process with this environment and command line."""
+    hosting = read_hosting(code_dir, environ or {}, argv or ["drum", "score"])
+    return nim_plan(load_settings(ROOT, raw.get), hosting, image)
+
+
+def config(code_dir: Path, **env: object) -> Path:
+    (code_dir / "engine_config.json").write_text(json.dumps({"env": env}))
+    return code_dir
+
+
+def weights(code_dir: Path) -> Path:
+    folder = code_dir / "model-repo"
+    folder.mkdir()
+    (folder / "config.json").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("image", "argv", "line", "other_ports"),
+    [
+        pytest.param(NIM_1, (str(WRAPPER), "/opt/nim/start_server.sh"), "NIM 1.x", (), id="1.x"),
+        pytest.param(NIM_1_OLD, (str(WRAPPER), "/opt/nim/start-server.sh"), "NIM 1.x", (), id="1.0"),
+        pytest.param(NIM_2, ("/opt/nim/start_server.sh",), "NIM 2.x", (8001,), id="2.x"),
+    ],
+)
+def test_the_plain_plan(
+    tmp_path: Path, image: NimImage, argv: tuple[str, ...], line: str, other_ports: tuple[int, ...]
+) -> None:
+    """With nothing set: the whole environment, and the backend's port that must be free behind 2.x's nginx."""
+    made = plan(tmp_path, image)
+    assert made.argv == argv
+    assert made.env == BASE
+    assert (made.engine, made.line, made.other_ports) == ("nim", line, other_ports)
+    assert (made.host, made.port, made.health_path) == ("127.0.0.1", 0, "/v1/health/ready")
+    assert (made.model, made.cwd, made.secrets) == ("datarobot-deployed-llm", "/opt/nim", ())
+
+
+@pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
+def test_everything_set(tmp_path: Path, image: NimImage) -> None:
+    """Each setting arrives in its variable or field, as text."""
+    made = plan(
+        tmp_path,
+        image,
+        NGC_API_KEY=CREDENTIAL,
+        NIM_MODEL_PROFILE="ab12",
+        NIM_MAX_MODEL_LEN=4096.0,
+        NIM_LOG_LEVEL="error",
+        served_model_name="llama",
+        DR_NIM_SERVER_HOST="localhost",
+        DR_NIM_SERVER_PORT=12345,
+        DR_NIM_HEALTH_ROUTE="/ready",
+        startup_timeout_sec=60,
+        max_watchdog_restarts=2,
+        max_watchdog_backoff_sec=5,
+    )
+    assert made.env == {
+        **BASE,
+        "NIM_SERVED_MODEL_NAME": "llama",
+        "NIM_LOG_LEVEL": "ERROR",
+        "NIM_MODEL_PROFILE": "ab12",
+        "NIM_MAX_MODEL_LEN": "4096",
+        "NGC_API_KEY": KEY,
+    }
+    assert (made.host, made.port, made.health_path, made.model) == ("127.0.0.1", 12345, "/ready", "llama")
+    assert (made.startup_timeout_sec, made.max_restarts, made.max_backoff_sec) == (60, 2, 5)
+    assert made.secrets == (KEY,)
+
+
+@pytest.mark.parametrize(
+    ("level", "first_line", "second_line"),
+    [
+        ("TRACE", "TRACE", "DEBUG"),
+        ("DEBUG", "DEBUG", "DEBUG"),
+        ("INFO", "INFO", "INFO"),
+        ("DEFAULT", "DEFAULT", "INFO"),
+        ("WARNING", "WARNING", "WARNING"),
+        ("ERROR", "ERROR", "ERROR"),
+        ("CRITICAL", "CRITICAL", "CRITICAL"),
+    ],
+)
+def test_log_levels(tmp_path: Path, level: str, first_line: str, second_line: str) -> None:
+    """1.x knows seven words and dies of others; 2.x has no TRACE and no DEFAULT."""
+    assert plan(tmp_path, NIM_1, NIM_LOG_LEVEL=level).env["NIM_LOG_LEVEL"] == first_line
+    assert plan(tmp_path, NIM_2, NIM_LOG_LEVEL=level).env["NIM_LOG_LEVEL"] == second_line
+
+
+@pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
+def test_jsonl_logging_is_one_or_zero(tmp_path: Path, image: NimImage) -> None:
+    """`true` kills 1.x, so the word is mapped wherever it comes from."""
+    assert plan(tmp_path, image, {"NIM_JSONL_LOGGING": "true"}).env["NIM_JSONL_LOGGING"] == "1"
+    assert plan(config(tmp_path, NIM_JSONL_LOGGING="true"), image).env["NIM_JSONL_LOGGING"] == "1"
+
+
+@pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
+def test_local_weights_mean_no_key_at_all(tmp_path: Path, image: NimImage) -> None:
+    """With weights in model-repo both lines get their variable, and no key or token that the environment holds."""
+    folder = weights(tmp_path)
+    environ = {"HF_TOKEN": HF_KEY, "NGC_API_KEY": KEY, "NGC_CLI_API_KEY": KEY, "NIM_CACHE_PATH": "/cache"}
+    made = plan(tmp_path, image, environ)
+    assert made.env == {
+        **BASE,
+        "NIM_CACHE_PATH": "/cache",
+        "NIM_MODEL_NAME": str(folder),
+        "NIM_MODEL_PATH": str(folder),
+        "HF_HUB_OFFLINE": "1",
+    }
+    assert KEY not in made.to_json()
+    assert HF_KEY not in made.to_json()
+
+
+def test_a_key_for_local_weights_is_a_contradiction(tmp_path: Path) -> None:
+    """A key that somebody chose is not dropped in silence: the error names both, and shows no key."""
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=r"NGC_API_KEY.*model-repo") as caught:
+        plan(tmp_path, NGC_API_KEY=CREDENTIAL)
+    assert KEY not in str(caught.value)
+
+
+def test_an_empty_model_repo_is_none(tmp_path: Path) -> None:
+    """The folder may be there as a mount point."""
+    (tmp_path / "model-repo").mkdir()
+    assert plan(tmp_path).env == BASE
+
+
+def test_keys_are_added_where_the_route_is_online(tmp_path: Path) -> None:
+    """The plain variable NGC_API_KEY stands in for the parameter; both keys are masked in the engine's log."""
+    environ = {"HF_TOKEN": HF_KEY, "NGC_API_KEY": f" {KEY}\n"}
+    made = plan(tmp_path, environ=environ)
+    assert made.env == {**BASE, "HF_TOKEN": HF_KEY, "NGC_API_KEY": KEY}
+    assert set(made.secrets) == {KEY, HF_KEY}
+    other = {"credentialType": "api_token", "apiToken": "the parameter"}
+    assert plan(tmp_path, environ=environ, NGC_API_KEY=other).env["NGC_API_KEY"] == "the parameter"
+
+
+def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
+    """The image's variables pass, DRUM's do not, and what DataRobot injects as plain variables is not taken twice."""
+    environ = {
+        "NIM_CACHE_PATH": "/opt/code/nim/cache",
+        "PATH": "/opt/venv/bin:/usr/bin",
+        "VIRTUAL_ENV": "/opt/venv",
+        "PYTHONPATH": "/drum",
+        "NIM_MODEL_PROFILE": "old",
+        "NIM_MAX_MODEL_LEN": "1",
+        "NIM_LOG_LEVEL": "LOUD",
+        "NIM_SERVED_MODEL_NAME": "old",
+        "NIM_SERVER_PORT": "8000",
+        "MLOPS_RUNTIME_PARAM_NGC_API_KEY": KEY,
+    }
+    assert plan(tmp_path, environ=environ).env == {**BASE, "NIM_CACHE_PATH": "/opt/code/nim/cache", "PATH": "/usr/bin"}
+
+
+@pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
+def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
+    """Over settings, over the image and over the launcher's own choice, keys included."""
+    weights(tmp_path)
+    config(
+        tmp_path,
+        NIM_LOG_LEVEL="DEBUG",
+        NIM_MAX_MODEL_LEN=10,
+        NIM_CACHE_PATH="/mine",
+        HF_HUB_OFFLINE=False,
+        NGC_API_KEY="other-key",
+    )
+    made = plan(tmp_path, image, {"NIM_CACHE_PATH": "/cache"}, NIM_MAX_MODEL_LEN=4096, NIM_LOG_LEVEL="INFO")
+    assert made.env["NIM_LOG_LEVEL"] == "DEBUG"
+    assert made.env["NIM_MAX_MODEL_LEN"] == "10"
+    assert made.env["NIM_CACHE_PATH"] == "/mine"
+    assert made.env["HF_HUB_OFFLINE"] == "0"
+    assert made.env["NGC_API_KEY"] == "other-key"
+    assert "other-key" in made.secrets
+
+
+def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
+    """NIM_BACKEND_PORT moves 2.x's backend: that port must be free, and 8001 need not be."""
+    assert plan(config(tmp_path, NIM_BACKEND_PORT=8101)).other_ports == (8101,)
+
+
+@pytest.mark.parametrize("port", [8000, 8001, 8080, 9090, 7777], ids=str)
+def test_ports_that_belong_to_others_are_refused(tmp_path: Path, port: int) -> None:
+    """NIM's, Dynamo's and DataRobot's fixed ones, and 7777, at which this DRUM listens."""
+    with pytest.raises(SettingsError, match=f"DR_NIM_SERVER_PORT is {port}.*belongs to"):
+        plan(tmp_path, argv=["drum", "server", "--address", "0.0.0.0:7777"], DR_NIM_SERVER_PORT=port)
+
+
+@pytest.mark.parametrize("port", [0, 9999, 12345])
+def test_other_ports_are_the_users_choice(tmp_path: Path, port: int) -> None:
+    """0 leaves it to the supervisor."""
+    assert plan(tmp_path, DR_NIM_SERVER_PORT=port).port == port
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "nim.example", "::"])
+def test_an_engine_that_is_started_here_listens_here(tmp_path: Path, host: str) -> None:
+    """Another host is a contradiction, and the error says both ways out of it."""
+    with pytest.raises(SettingsError, match=f"DR_NIM_SERVER_HOST is '{host}'.*engine to external.*empty"):
+        plan(tmp_path, DR_NIM_SERVER_HOST=host)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"NGC_API_KEY": CREDENTIAL},
+        {"NIM_MODEL_PROFILE": "ab12"},
+        {"NIM_MAX_MODEL_LEN": 10},
+        {"NIM_LOG_LEVEL": "DEBUG"},
+        {"served_model_name": "other"},
+        {"DR_NIM_SERVER_PORT": 12345},
+        {"DR_NIM_HEALTH_ROUTE": "/ready"},
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_settings_that_make_another_engine(tmp_path: Path, change: dict[str, object]) -> None:
+    """Each of them gives another fingerprint."""
+    assert plan(tmp_path, **change).fingerprint != plan(tmp_path).fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0},
+        {"max_tokens": 1},
+        {"system_prompt": "x"},
+        {"row_timeout_sec": 5},
+        {"startup_timeout_sec": 5},
+        {"max_concurrency": 2},
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_settings_that_share_an_engine(tmp_path: Path, change: dict[str, object]) -> None:
+    """How rows are sent is not the engine's business."""
+    assert plan(tmp_path, **change).fingerprint == plan(tmp_path).fingerprint
+
+
+def test_an_engine_config_makes_another_engine(tmp_path: Path) -> None:
+    """So do weights that were put beside the hooks."""
+    plain = plan(tmp_path).fingerprint
+    weights(tmp_path)
+    with_weights = plan(tmp_path).fingerprint
+    config(tmp_path, VLLM_LOGGING_LEVEL="DEBUG")
+    assert len({plain, with_weights, plan(tmp_path).fingerprint}) == 3
+
+
+def test_a_plan_prints_no_key(tmp_path: Path) -> None:
+    """Neither from the settings nor from engine_config.json."""
+    shown = repr(plan(config(tmp_path, HF_TOKEN=HF_KEY), NGC_API_KEY=CREDENTIAL))
+    assert KEY not in shown
+    assert HF_KEY not in shown
