@@ -22,8 +22,8 @@ def score(data, model, **kwargs):
 
 
 def chat(params, model, **kwargs):
-    """One OpenAI chat completion, passed through."""
-    return hooks.chat(params, model)
+    """One OpenAI chat completion, passed through. DRUM passes `headers` because there is a third parameter."""
+    return hooks.chat(params, model, kwargs.get("headers"))
 
 
 def get_supported_llm_models(model):

@@ -1,9 +1,9 @@
-"""DRUM's Flask extension: health routes that say what the engine does. DRUM calls `init_app` after `load_model`."""
+"""DRUM's Flask extension: truthful health, /metrics and the engine's own API. DRUM calls it after `load_model`."""
 
 from nimdrum import hooks
-from nimdrum.health import install_health
+from nimdrum.web.install import install
 
 
 def init_app(app):
-    """Replace DRUM's fixed 200 on /, /ping/ and /health/."""
-    install_health(app, hooks.loaded_model())
+    """Answer what DRUM does not, before DRUM's own handlers do."""
+    install(app, hooks.loaded_model())

@@ -1,97 +1,138 @@
 """The chat hook: OpenAI chat completions passed through to the engine, streaming and not."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import itertools
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME
 from nimdrum.errors import ChatError
-from nimdrum.scoring.answer import RowFailure, TryAgain, read_answer
+from nimdrum.settings import Settings
 from nimdrum.supervisor.attach import Endpoint
+from nimdrum.tracing import ChatSpan
+from nimdrum.web.caller import current_caller
+from nimdrum.web.chat_body import Defaults, chat_body
+from nimdrum.web.chunks import error_of, read_chunks, well_formed
+from nimdrum.web.engine_call import as_chat_error, call_engine, own_headers
+from nimdrum.web.engine_error import engine_error, own_error
+from nimdrum.web.exchange import Ask, Exchange, ExchangeError
+from nimdrum.web.sse import EVENT_STREAM
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from nimdrum.hooks import Model
 
-DATAROBOT_FIELDS = ("datarobot_association_id", "datarobot_metrics")
-"""Fields of DataRobot's clients, which an engine may refuse."""
+CHAT_PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
+HEADERS = (("Content-Type", "application/json"), ("Accept", f"application/json, {EVENT_STREAM}"))
+OK = 200
 
 
-def complete(params: dict[str, Any], model: "Model") -> Any:
+def complete(params: Mapping[str, Any], model: "Model", headers: Mapping[str, str] | None = None) -> Any:
     """The engine's answer to an OpenAI chat request: a completion object, or an iterator of chunks if it streams.
 
-    The upstream stream is opened before this returns, so that an error keeps its status. Raises ChatError,
-    EngineStartError or EngineUnavailableError.
+    The first chunk is there before this returns, so that an error keeps its status. `headers` are the caller's.
+    Raises ChatError, EngineStartError or EngineUnavailableError.
     """
-    from openai import Stream
-    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    caller = current_caller(headers)
+    defaults = _defaults(model.settings) if model.settings.apply_defaults_to_chat else None
+    span = ChatSpan(params)
 
-    endpoint = model.ready()
-    client = _client(endpoint, model.settings.client_timeout_sec)
-    body = {name: value for name, value in params.items() if name not in DATAROBOT_FIELDS}
-    if body.get("model") in (None, "", DEFAULT_MODEL_NAME):
-        body["model"] = endpoint.model
-    streaming = bool(body.get("stream"))
-    with _engine_errors():
-        answer = client.post(
-            "/chat/completions",
-            body=body,
-            cast_to=ChatCompletion,
-            stream=streaming,
-            stream_cls=Stream[ChatCompletionChunk],
+    def ask(endpoint: Endpoint) -> Ask:
+        body = chat_body(params, endpoint.model, defaults)
+        span.asked(body, endpoint)
+        return Ask(
+            "POST", CHAT_PATH, [*HEADERS, *own_headers(model, caller), *span.headers()], json.dumps(body).encode()
         )
-    return _chunks(answer) if streaming else answer
+
+    try:
+        exchange = call_engine(model, caller, ask)
+        if exchange.headers.get_content_type() == EVENT_STREAM and exchange.status == OK:
+            return _opened(read_chunks(exchange, str(params.get("model") or "")), span)
+        answer = _completion(exchange)
+        span.answered(answer)
+        span.end()
+        return answer
+    except BaseException as error:
+        span.failed(error)
+        span.end()
+        raise
 
 
 def list_models(model: "Model") -> list[Any]:
     """The models that the engine lists, as `openai` objects. Raises as `complete` does."""
-    with _engine_errors():
-        return list(_client(model.ready(), model.settings.client_timeout_sec).models.list())
+    from openai.types import Model as OpenAIModel
+
+    caller = current_caller()
+    exchange = call_engine(model, caller, lambda endpoint: Ask("GET", MODELS_PATH, own_headers(model, caller)))
+    entries = _document(exchange).get("data")
+    if not isinstance(entries, list):
+        raise _no_answer("list of models")
+    return [OpenAIModel.construct(**{**entry, "object": "model"}) for entry in entries if isinstance(entry, dict)]
 
 
-def _chunks(stream: Any) -> Iterator[Any]:
-    with stream:  # closes the connection when the caller goes away, which stops the engine's work
-        yield from stream
+def _defaults(settings: Settings) -> Defaults:
+    return Defaults(settings.system_prompt, settings.max_tokens, settings.temperature)
 
 
-_clients: dict[tuple[int, str], "OpenAI"] = {}
+def _opened(chunks: Iterator["ChatCompletionChunk"], span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
+    """The stream, once its first chunk has come. Raises ChatError when that is an error."""
+    first = next(chunks, None)
+    if first is None:
+        span.end()
+        return iter(())
+    if (error := error_of(first)) is not None:
+        status = error["code"] if isinstance(error["code"], int) and 400 <= error["code"] <= 599 else 502
+        raise ChatError(str(error["message"]), status, error)
+    return _watched(itertools.chain([first], chunks), span)
 
 
-def _client(endpoint: Endpoint, timeout_sec: float) -> "OpenAI":
-    """This process's client: one made before a fork would mix up the answers of its children."""
-    from openai import DefaultHttpxClient, OpenAI
-
-    key = (os.getpid(), endpoint.url)
-    if key not in _clients:
-        _clients.clear()
-        http_client = DefaultHttpxClient(trust_env=False)  # no proxy for the engine
-        _clients[key] = OpenAI(
-            base_url=f"{endpoint.url}/v1",
-            api_key="unused",
-            timeout=timeout_sec,
-            max_retries=0,
-            http_client=http_client,
-        )
-    return _clients[key]
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    from openai import APIConnectionError, APIStatusError, APITimeoutError
-
+def _watched(chunks: Iterator["ChatCompletionChunk"], span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
     try:
-        yield
-    except APITimeoutError as error:
-        raise ChatError("The engine did not answer in time (DRUM_OPENAI_CLIENT_TIMEOUT).", 504) from error
-    except APIConnectionError as error:
-        raise ChatError("The engine could not be reached: it may be restarting. Try again.", 503) from error
-    except APIStatusError as error:
-        raise ChatError(_message(error.response.content, error.status_code), error.status_code) from error
+        for chunk in chunks:
+            span.streamed(chunk)
+            yield chunk
+    finally:
+        span.end()
 
 
-def _message(body: bytes, status: int) -> str:
-    answer = read_answer(status, {}, body)
-    failure = answer.failure if isinstance(answer, TryAgain) else answer
-    return failure.message if isinstance(failure, RowFailure) else f"The engine answered HTTP {status}."
+def _completion(exchange: Exchange) -> "ChatCompletion":
+    from openai.types.chat import ChatCompletion
+
+    document = _document(exchange)
+    choices = document.get("choices")
+    # DRUM reads the first choice's message and answers a general 500 where there is none.
+    if not isinstance(choices, list) or not choices or not all(_has_message(choice) for choice in choices):
+        raise _no_answer("chat completion")
+    return ChatCompletion.construct(**{**document, "object": "chat.completion"})
+
+
+def _has_message(choice: Any) -> bool:
+    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+
+
+def _document(exchange: Exchange) -> dict[str, Any]:
+    """The JSON object that the engine answered. Raises ChatError with the engine's status and words if it refused."""
+    try:
+        body = exchange.read()
+    except ExchangeError as error:
+        raise as_chat_error(error) from error
+    finally:
+        exchange.close()
+    if exchange.status != OK:
+        told = engine_error(exchange.status, body)
+        status = exchange.status if exchange.status >= 400 else 502
+        raise ChatError(told["message"], status, told, exchange.headers.get("Retry-After"))
+    try:
+        text = body.decode("utf-8")
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _no_answer("JSON") from None
+    if not isinstance(document, dict):
+        raise _no_answer("JSON object")
+    return well_formed(document, text)
+
+
+def _no_answer(expected: str) -> ChatError:
+    message = f"The engine's answer is no {expected}."
+    return ChatError(message, 502, own_error(message, "engine_error", 502))

@@ -4,6 +4,8 @@ Every class also inherits the built-in that fits, so that callers who do not kno
 None of them ever carries a secret: DRUM prints their text to the log and to HTTP clients.
 """
 
+from typing import Any
+
 
 class NimdrumError(Exception):
     """Base of all errors of this package."""
@@ -49,4 +51,14 @@ class RowsFailedError(HTTPStatusError, RuntimeError):
 
 
 class ChatError(HTTPStatusError, RuntimeError):
-    """The engine refused a chat request, or could not be reached."""
+    """The engine refused a chat request, or could not be reached.
+
+    `error` is the OpenAI error object for the caller, `retry_after` what the engine asked for.
+    """
+
+    def __init__(
+        self, message: str, status: int, error: dict[str, Any] | None = None, retry_after: str | None = None
+    ) -> None:
+        super().__init__(message, status)
+        self.error = error or {"message": message, "type": "engine_error", "param": None, "code": status}
+        self.retry_after = retry_after

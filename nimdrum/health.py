@@ -4,38 +4,44 @@ The codes are those of DataRobot's own NIM road, which its platform expects. Eve
 the engine is not asked, so a busy one costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
-from nimdrum.supervisor.attach import Attachment, describe_failure, describe_progress
-from nimdrum.supervisor.state import Phase
-
-if TYPE_CHECKING:
-    from nimdrum.hooks import Model
+from nimdrum.supervisor.state import EngineState, Phase
 
 ROUTES = ("", "/", "/ping", "/ping/", "/health", "/health/")
 RETRY_AFTER_SEC = 5
 DRUM_PIPELINE_ERROR = 513
+SHOWN_CHARACTERS = 160
+LOOKS_LIKE_A_STACK = ("Traceback", "File ", "at ", "During handling", "^")
+
+Answer = tuple[dict[str, Any], int, dict[str, str]]
+"""Body, status and headers, as Flask takes them."""
 
 
-def health(attachment: Attachment) -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Body, status and headers for the engine's state at this moment."""
-    state = attachment.state()
+def health(state: EngineState | None, now: float | None = None) -> Answer:
+    """What the health routes answer for a state of the engine; None when it has no supervisor. Pure, but for `now`."""
     if state is not None and state.phase is Phase.RUNNING:
         return {"message": "OK", "model": state.model}, 200, {}
     if state is not None and state.phase is Phase.FATAL:
-        return {"message": f"ERROR: {describe_failure(state)}"}, DRUM_PIPELINE_ERROR, {}
-    return {"message": describe_progress(state)}, 503, {"Retry-After": str(RETRY_AFTER_SEC)}
+        cause = state.cause or "The log has the reason."
+        return {"message": f"ERROR: {state.line} did not start. {cause}"}, DRUM_PIPELINE_ERROR, {}
+    progress = _progress(state, time.time() if now is None else now)
+    return {"message": progress}, 503, {"Retry-After": str(RETRY_AFTER_SEC)}
 
 
-def install_health(app: Any, model: "Model") -> None:
-    """Answer the health routes of DRUM's Flask `app` before DRUM's own handlers do."""
-    prefix = model.hosting.environ.get("URL_PREFIX", "").rstrip("/")
-    routes = {prefix + route for route in ROUTES}
+def _progress(state: EngineState | None, now: float) -> str:
+    if state is None:
+        return "no supervisor"
+    parts = [f"{state.phase.value} for {max(0, now - state.since):.0f} s"]
+    if state.restarts:
+        parts.append(f"restart {state.restarts}")
+    if state.cause:
+        parts.append(f"after: {state.cause}")
+    if last := next((line.strip() for line in reversed(state.last_lines) if not _of_a_stack(line)), ""):
+        parts.append(f"last line: {last[:SHOWN_CHARACTERS]}")
+    return "; ".join(parts)
 
-    @app.before_request  # type: ignore[untyped-decorator]
-    def answer_health() -> Any:
-        from flask import request
 
-        if request.method in ("GET", "HEAD") and request.path in routes:
-            return health(model.attachment)
-        return None
+def _of_a_stack(line: str) -> bool:
+    return not line.strip() or line.strip().startswith(LOOKS_LIKE_A_STACK)

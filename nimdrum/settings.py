@@ -13,6 +13,7 @@ from typing import Any
 
 from nimdrum.errors import SettingsError
 from nimdrum.parameters import convert, read_parameters
+from nimdrum.response_format import read_response_format
 from nimdrum.secret import Secret
 
 ENGINES = ("auto", "nim", "external", "llamacpp")
@@ -36,6 +37,8 @@ class Settings:
     max_tokens: int
     temperature: float | None
     n: int
+    response_format: dict[str, Any] | None
+    split_reasoning: bool
     extra_output_columns: bool
     max_concurrency: int
     row_timeout_sec: float
@@ -93,6 +96,8 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         max_tokens=whole("max_tokens"),
         temperature=value("temperature"),
         n=whole("n"),
+        response_format=read_response_format(value("response_format")),
+        split_reasoning=value("split_reasoning"),
         extra_output_columns=value("extra_output_columns"),
         max_concurrency=whole("max_concurrency"),
         row_timeout_sec=value("row_timeout_sec"),

@@ -5,16 +5,20 @@ sentences change between engines and versions; the one exception is NIM 1.x's de
 """
 
 import json
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 RETRY_STATUSES = frozenset((408, 429, 500, 502, 503, 504))
+OVERLOAD_STATUSES = RETRY_STATUSES - {500}
 ENGINE_DEAD = ("engine loop is not running", "enginedeaderror", "engine process failed")
 SHOWN_CHARACTERS = 500
+THINK, THOUGHT = "<think>", "</think>"
+REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The engine's answer. `texts` has one entry for each choice; `prompt_tokens` and the like are None if not told."""
 
@@ -24,9 +28,15 @@ class Completion:
     completion_tokens: int | None
     blank_reason: str | None = None
     """Why the first choice has no text, when it has none."""
+    reasoning: str = ""
+    """What the model thought before the first choice, where that is told apart from the answer."""
+    latency_sec: float | None = field(default=None, compare=False)
+    """From the first request for the row to its last answer, waiting between tries included."""
+    attempts: int = field(default=0, compare=False)
+    """Requests that were sent for the row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowFailure:
     """This row failed and will not be sent again. `kind` is one word for filters, `message` is for a person."""
 
@@ -34,6 +44,8 @@ class RowFailure:
     message: str
     status: int
     """HTTP status for a caller who wants the request to fail: 4xx is the row's fault, 5xx the engine's."""
+    latency_sec: float | None = field(default=None, compare=False)
+    attempts: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"
@@ -46,43 +58,92 @@ class TryAgain:
     failure: RowFailure
     after_sec: float | None = None
     engine_dead: bool = False
+    overload: bool = field(default=False, compare=False)
+    """The engine, or what stands before it, has more to do than it can."""
 
 
 Answer = Completion | RowFailure | TryAgain
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes) -> Answer:
-    """Classify one HTTP answer of the engine. Any body is understood, also none, HTML and half a JSON."""
+def read_answer(status: int, headers: Mapping[str, str], body: bytes, split_reasoning: bool = False) -> Answer:
+    """Classify one HTTP answer of the engine. Any body is understood, also none, HTML and half a JSON.
+
+    With `split_reasoning` what the model thought is kept apart from its answer: the engine's own field for it, or
+    an inline <think> block.
+    """
     if status == 200:
-        return _completion(body)
+        return _completion(body, split_reasoning)
     error = _error(body)
     message = error.message or f"the engine answered HTTP {status}"
     if status in RETRY_STATUSES:
         dead = status == 500 and any(mark in message.lower() for mark in ENGINE_DEAD)
         kind = "rate_limited" if status == 429 else "engine_error"
         failure = RowFailure(kind, message, 429 if status == 429 else 502)
-        return TryAgain(failure, _retry_after(headers), engine_dead=dead)
+        return TryAgain(failure, _retry_after(headers), engine_dead=dead, overload=status in OVERLOAD_STATUSES)
     kind = "too_long" if error.too_long or status == 413 else "refused"
     return RowFailure(kind, message, status if 400 <= status < 500 else 502)
 
 
-def _completion(body: bytes) -> Answer:
+def _completion(body: bytes, split_reasoning: bool) -> Answer:
     try:
         document = json.loads(body)
         choices = document["choices"]
-        texts = tuple(clean(choice["message"].get("content") or "") for choice in choices)
+        messages = [choice["message"] for choice in choices]
+        texts = [clean(message.get("content") or "") for message in messages]
         reason = choices[0].get("finish_reason")
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        told = _reasoning_field(messages[0])
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         seen = body[:80].decode("utf-8", "replace")
         failure = RowFailure(
             "bad_answer", f"the engine's answer is no chat completion ({type(error).__name__}): {seen}", 502
         )
         return TryAgain(failure)
-    usage = document.get("usage") or {}
-    blank = None
-    if not texts[0].strip():
-        blank = f"the engine returned no text (finish_reason={reason})"
-    return Completion(texts, reason, usage.get("prompt_tokens"), usage.get("completion_tokens"), blank)
+    reasoning = told
+    if split_reasoning:
+        parted = [split_thinking(text) for text in texts]
+        texts = [answer for answer, _ in parted]
+        reasoning = told or parted[0][1]
+    reason = sys.intern(clean(reason)) if isinstance(reason, str) else None
+    usage = document.get("usage")
+    prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    blank = None if texts[0].strip() else _blank_reason(reason, reasoning, completion_tokens)
+    return Completion(
+        tuple(texts), reason, prompt_tokens, completion_tokens, blank, reasoning if split_reasoning else ""
+    )
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """The answer and the thinking of `text`, which may begin with a <think> block.
+
+    Some chat templates write the opening mark into the prompt, so that only the closing one is in the answer. A
+    block that was never closed is all thinking: the answer was cut before it began.
+    """
+    start = text.lstrip()
+    opened = start.startswith(THINK)
+    thinking, closed, answer = start.removeprefix(THINK).partition(THOUGHT)
+    if opened or (closed and THINK not in thinking):
+        return answer.lstrip(), thinking.strip()
+    return text, ""
+
+
+def _reasoning_field(message: dict[str, Any]) -> str:
+    for name in REASONING_FIELDS:
+        value = message.get(name)
+        if isinstance(value, str) and value:
+            return clean(value)
+    return ""
+
+
+def _blank_reason(reason: str | None, reasoning: str, tokens: int | None) -> str:
+    if not reasoning:
+        return f"the engine returned no text (finish_reason={reason})"
+    spent = "all tokens" if tokens is None else f"all {tokens} tokens"
+    return f"{spent} went to reasoning (finish_reason={reason}); raise max_tokens"
+
+
+def _count(usage: object, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if type(value) is int else None
 
 
 def clean(text: str) -> str:
@@ -105,7 +166,7 @@ def _error(body: bytes) -> _Error:
     text = body[:1_000_000].decode("utf-8", "replace")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _Error(_plain(text))
     if not isinstance(document, dict):
         return _Error(_plain(text))

@@ -1,20 +1,29 @@
-"""HTTP to the engine: connections of this process, kept alive, never carried over a fork, never through a proxy."""
+"""HTTP to the engine: connections of this process, kept alive, never carried over a fork, never through a proxy.
 
-import os
-from collections.abc import Mapping
+On the standard library's `http.client`: see docs/decisions/0004-batch-client.md for what was measured.
+"""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, TimeoutError
-
-from nimdrum.supervisor.attach import Endpoint
+from typing import cast
 
 CHAT_PATH = "/v1/chat/completions"
 CONNECT_TIMEOUT_SEC = 5.0
+IDLE_SEC = 3.0
+"""A connection that was idle for longer is not used again: uvicorn closes its own after 5 s, nginx after 75 s."""
+READ_BYTES = 1 << 18
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
+Connection = http.client.HTTPConnection
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One HTTP answer."""
 
@@ -31,37 +40,155 @@ class TooSlow(Exception):
     """No answer within the time that was given."""
 
 
-class EngineClient:
-    """Sends chat completions to one endpoint. Safe to use from many threads."""
+class Flight:
+    """The connections that carry one call's rows, so that they can be cut when nobody waits for the answers any more.
 
-    def __init__(self, endpoint: Endpoint, connections: int) -> None:
-        # Retrying is the scorer's business alone: two owners multiply.
-        self._pool = urllib3.HTTPConnectionPool(
-            endpoint.host, endpoint.port, maxsize=connections, block=False, retries=False, headers=HEADERS
-        )
+    A cut connection tells the engine to stop working on its row.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._carrying: set[Connection] = set()
+
+    def cut(self) -> None:
+        """End all requests now and send no more."""
+        self.stopped.set()
+        for connection in list(self._carrying):
+            _hang_up(connection)
+
+    def add(self, connection: Connection) -> None:
+        self._carrying.add(connection)
+        if self.stopped.is_set():
+            _hang_up(connection)
+
+    def remove(self, connection: Connection) -> None:
+        self._carrying.discard(connection)
+
+
+class EngineClient:
+    """Sends requests to one endpoint. Safe to use from many threads; each request has a connection to itself."""
+
+    def __init__(self, host: str, port: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.host = host
+        self.port = port
+        self._clock = clock
+        self._idle: deque[tuple[float, Connection]] = deque()
+
+    def send(self, body: bytes, timeout_sec: float, flight: Flight | None = None) -> Reply:
+        """Send one chat completion. Raises Unreachable or TooSlow; every HTTP status is a Reply."""
+        return self._exchange("POST", CHAT_PATH, body, timeout_sec, flight or Flight())
+
+    def get(self, path: str, timeout_sec: float) -> Reply:
+        """Read one page. Raises as `send` does."""
+        return self._exchange("GET", path, None, timeout_sec, Flight())
+
+    def close_idle(self, longer_than_sec: float = 0.0) -> None:
+        """Close connections that nobody used for so long."""
+        oldest = self._clock() - longer_than_sec
+        with contextlib.suppress(IndexError):
+            while self._idle[0][0] <= oldest:
+                self._idle.popleft()[1].close()
+
+    def _exchange(self, method: str, path: str, body: bytes | None, timeout_sec: float, flight: Flight) -> Reply:
+        deadline = self._clock() + timeout_sec
+        connection = self._reusable()
+        if connection is not None:
+            reply = self._attempt(connection, method, path, body, deadline, flight, reused=True)
+            if reply is not None:
+                return reply
+        connection = Connection(self.host, self.port, timeout=min(CONNECT_TIMEOUT_SEC, timeout_sec))
+        try:
+            connection.connect()
+        except OSError as error:
+            raise Unreachable(f"no connection: {type(error).__name__}") from error
+        reply = self._attempt(connection, method, path, body, deadline, flight, reused=False)
+        if reply is None:
+            raise Unreachable("the connection was closed before an answer")
+        return reply
+
+    def _attempt(
+        self,
+        connection: Connection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        deadline: float,
+        flight: Flight,
+        *,
+        reused: bool,
+    ) -> Reply | None:
+        """The reply, or None when a reused connection proved to be closed by the other side before any byte came."""
+        flight.add(connection)
+        response = None
+        whole = False
+        try:
+            self._allow(connection, deadline)
+            connection.request(method, path, body, HEADERS)
+            response = connection.getresponse()
+            headers = cast(Mapping[str, str], response.headers)  # names in any case
+            reply = Reply(response.status, headers, self._read(connection, response, deadline))
+            whole = True
+            return reply
+        except TimeoutError as error:
+            raise TooSlow("no answer in the time that was left") from error
+        except (OSError, http.client.HTTPException) as error:
+            closed = isinstance(error, ConnectionError)  # RemoteDisconnected, which says that no byte came, is one
+            if reused and closed and response is None and not flight.stopped.is_set():
+                return None
+            raise Unreachable(type(error).__name__) from error
+        finally:
+            flight.remove(connection)
+            if whole and connection.sock is not None and not flight.stopped.is_set():
+                self._idle.append((self._clock(), connection))
+            else:
+                connection.close()
+
+    def _read(self, connection: Connection, response: http.client.HTTPResponse, deadline: float) -> bytes:
+        """The whole body, also one that trickles in, but never beyond the deadline."""
+        pieces: list[bytes] = []
+        try:
+            while response.length != 0:  # None: the length is not known before the end
+                if pieces and connection.sock is not None:
+                    self._allow(connection, deadline)
+                piece = response.read1(READ_BYTES)
+                if not piece:
+                    break
+                pieces.append(piece)
+        finally:
+            response.close()  # of the answer only: the connection lives on
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _allow(self, connection: Connection, deadline: float) -> None:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        connection.sock.settimeout(left)
+
+    def _reusable(self) -> Connection | None:
+        """The connection that was used last: the others may then grow old and be closed."""
+        self.close_idle(IDLE_SEC)
+        try:
+            return self._idle.pop()[1]
+        except IndexError:
+            return None
+
+
+def _hang_up(connection: Connection) -> None:
+    sock = connection.sock
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A client for the rows of one call."""
+
+    client: EngineClient
+    flight: Flight
 
     def send(self, body: bytes, timeout_sec: float) -> Reply:
-        """Send one request. Raises Unreachable or TooSlow; every HTTP status is a Reply."""
-        timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_SEC, timeout_sec), read=timeout_sec)
-        try:
-            response = self._pool.request("POST", CHAT_PATH, body=body, timeout=timeout, redirect=False)
-        except ConnectTimeoutError as error:
-            raise Unreachable("no connection") from error
-        except TimeoutError as error:
-            raise TooSlow(f"no answer within {timeout_sec:.0f} s") from error
-        except HTTPError as error:
-            raise Unreachable(type(error).__name__) from error
-        return Reply(response.status, response.headers, response.data)
-
-
-_clients: dict[tuple[int, str, int], EngineClient] = {}
-
-
-def shared_client(endpoint: Endpoint, connections: int) -> EngineClient:
-    """This process's client for `endpoint`; a restarted engine on another port gets a new one."""
-    key = (os.getpid(), endpoint.host, endpoint.port)
-    client = _clients.get(key)
-    if client is None:
-        _clients.clear()
-        client = _clients[key] = EngineClient(endpoint, connections)
-    return client
+        """As `EngineClient.send`."""
+        return self.client.send(body, timeout_sec, self.flight)

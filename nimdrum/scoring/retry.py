@@ -1,5 +1,6 @@
-"""When to send a row again. Pure: the caller brings the time and the chance."""
+"""When to send a row again. Pure but for the count that `RetryBudget` keeps: the caller brings time and chance."""
 
+import threading
 from dataclasses import dataclass
 
 FIRST_DELAY_SEC = 0.25
@@ -29,3 +30,49 @@ def next_delay(attempts: Attempts, chance: float, after_sec: float | None = None
     step = max(0, attempts.broken + attempts.refused - 1)
     delay = min(LONGEST_DELAY_SEC, FIRST_DELAY_SEC * 2.0**step) * (0.5 + 0.5 * chance)
     return max(delay, after_sec or 0.0)
+
+
+FREE_RETRIES = 200
+RETRIES_PER_ROW = 1.0
+
+
+class RetryBudget:
+    """How many retries one call may spend: as many as it has sent rows, and a few more.
+
+    So a failing engine never gets more than about twice the requests. Once a row was given up while no other was
+    answered in the meantime, nothing is tried twice until an answer comes. Safe to use from many threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows = 0
+        self._spent = 0
+        self._answers = 0
+        self._hopeless = False
+
+    def begin(self) -> int:
+        """A row begins; returns the number of answers so far, for `give_up`."""
+        with self._lock:
+            self._rows += 1
+            return self._answers
+
+    def answered(self) -> None:
+        with self._lock:
+            self._answers += 1
+            self._hopeless = False
+
+    def give_up(self, answers_at_begin: int) -> None:
+        """A row has used up its own tries."""
+        with self._lock:
+            self._hopeless = self._hopeless or self._answers == answers_at_begin
+
+    def take(self, invited: bool = False) -> bool:
+        """Whether one more retry is allowed. One that the engine invited (Retry-After) costs nothing."""
+        with self._lock:
+            if self._hopeless:
+                return False
+            if not invited:
+                if self._spent >= FREE_RETRIES + RETRIES_PER_ROW * self._rows:
+                    return False
+                self._spent += 1
+            return True

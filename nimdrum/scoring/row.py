@@ -1,17 +1,17 @@
 """The life of one row: send, classify, wait, send again, until there is an answer or a reason why not."""
 
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.log import event, get_logger
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
-from nimdrum.scoring.body import Sampling, chat_body
-from nimdrum.scoring.client import EngineClient, TooSlow, Unreachable
-from nimdrum.scoring.retry import Attempts, next_delay
+from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
+from nimdrum.scoring.client import Reply, TooSlow, Unreachable
+from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.supervisor.attach import Endpoint
 
 BAD_REQUEST = (400, 422)
@@ -21,18 +21,53 @@ log = get_logger("score")
 Result = Completion | RowFailure
 
 
+class Sends(Protocol):
+    """A client of one endpoint."""
+
+    def send(self, body: bytes, timeout_sec: float) -> Reply: ...
+
+
+class Waits(Protocol):
+    """`threading.Event.wait`: True when the wait was ended by a stop."""
+
+    def wait(self, timeout: float) -> bool: ...
+
+
+def _nothing(_: object) -> None:
+    pass
+
+
 @dataclass
 class Engine:
-    """The engine as a row sees it: where it is now, and how to wait for it after it was lost."""
+    """The engine as a row sees it: where it is now (None: lost), and how to wait for it after it was lost."""
 
-    endpoint: Endpoint
-    client_for: Callable[[Endpoint], EngineClient]
+    endpoint: Endpoint | None
+    client_for: Callable[[Endpoint], Sends]
     wait_ready: Callable[[float], Endpoint]
+    tell_lost: Callable[[Endpoint], None] = _nothing
 
     def found_again(self, timeout_sec: float) -> Endpoint:
         """Wait until the engine is ready (it may have moved to another port). Raises as `wait_ready` does."""
-        self.endpoint = self.wait_ready(timeout_sec)
-        return self.endpoint
+        self.endpoint = endpoint = self.wait_ready(timeout_sec)
+        return endpoint
+
+    def lost(self, endpoint: Endpoint) -> None:
+        """Nobody sends to `endpoint` before it was found again."""
+        if self.endpoint == endpoint:
+            self.endpoint = None
+        self.tell_lost(endpoint)
+
+
+@dataclass
+class _Trip:
+    """What one row has been through: its own settings, its time, its tries."""
+
+    prompt: str
+    own: Own
+    sampling: Sampling
+    deadline: float
+    answers_at_begin: int
+    sent: int = 0
 
 
 class RowSender:
@@ -43,9 +78,12 @@ class RowSender:
         engine: Engine,
         sampling: Sampling,
         client_timeout_sec: float,
-        stopped: threading.Event,
+        stopped: Waits,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        budget: RetryBudget | None = None,
+        note: Callable[[Answer], None] = _nothing,
+        split_reasoning: bool = False,
     ) -> None:
         self._engine = engine
         self._sampling = sampling
@@ -53,69 +91,108 @@ class RowSender:
         self._stopped = stopped
         self._chance = chance
         self._clock = clock
+        self._budget = budget or RetryBudget()
+        self._note = note
+        self._split_reasoning = split_reasoning
         self._n_refused = False
 
-    def send(self, prompt: str, deadline: float) -> Result:
+    def send(self, prompt: str, deadline: float, own: Own = NOTHING_OWN) -> Result:
         """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does."""
-        n = self._sampling.n
-        if n == 1:
-            return self._ask(prompt, 1, deadline)
-        if not self._n_refused:
-            answer = self._ask(prompt, n, deadline)
-            if not (isinstance(answer, RowFailure) and answer.status in BAD_REQUEST):
-                return answer
-        return self._ask_singly(prompt, n, deadline)
+        began = self._clock()
+        trip = _Trip(prompt, own, with_own(self._sampling, own), deadline, self._budget.begin())
+        result = self._choices(trip)
+        return replace(result, latency_sec=round(self._clock() - began, 4), attempts=trip.sent)
 
-    def _ask_singly(self, prompt: str, n: int, deadline: float) -> Result:
+    def _choices(self, trip: _Trip) -> Result:
+        n = trip.sampling.n
+        if n == 1:
+            return self._ask(trip, 1)
+        greedy = trip.sampling.temperature == 0
+        answer: Result | None = None
+        if not self._n_refused:
+            answer = self._ask(trip, n)
+            if isinstance(answer, RowFailure) and answer.status not in BAD_REQUEST:
+                return answer
+            if isinstance(answer, Completion) and (greedy or len(answer.texts) >= n):
+                return answer
+        return self._ask_singly(trip, n, greedy, answer if isinstance(answer, Completion) else None)
+
+    def _ask_singly(self, trip: _Trip, n: int, greedy: bool, first: Completion | None) -> Result:
         """Choices one by one, for an engine that refuses `n`; a single one where all would be the same anyway."""
-        first = self._ask(prompt, 1, deadline)
-        if isinstance(first, RowFailure):
-            return first  # it was not because of n
-        greedy = self._sampling.temperature == 0
+        if first is None:
+            alone = self._ask(trip, 1)
+            if isinstance(alone, RowFailure):
+                return alone  # it was not because of n
+            first = alone
+            self._remember_n_refused(n, greedy)
+        texts, tokens = list(first.texts), first.completion_tokens
+        while not greedy and len(texts) < n:
+            another = self._ask(trip, 1)
+            if isinstance(another, RowFailure):
+                return another
+            texts += another.texts
+            tokens = None if tokens is None or another.completion_tokens is None else tokens + another.completion_tokens
+        return replace(first, texts=tuple(texts), completion_tokens=tokens)
+
+    def _remember_n_refused(self, n: int, greedy: bool) -> None:
         if not self._n_refused:
             self._n_refused = True
             way = "asked once: at temperature 0 all choices are the same" if greedy else "asked one by one"
             event(log, "score.n_refused", n=n, way=way)
-        texts, tokens = list(first.texts), first.completion_tokens or 0
-        while not greedy and len(texts) < n:
-            another = self._ask(prompt, 1, deadline)
-            if isinstance(another, RowFailure):
-                return another
-            texts += another.texts
-            tokens += another.completion_tokens or 0
-        return replace(first, texts=tuple(texts), completion_tokens=tokens)
 
-    def _ask(self, prompt: str, n: int, deadline: float) -> Result:
+    def _ask(self, trip: _Trip, n: int) -> Result:
         attempts = Attempts()
-        endpoint = self._engine.endpoint
         while True:
-            answer = self._send_once(endpoint, prompt, n, deadline)
+            endpoint = self._engine.endpoint
+            try:
+                if endpoint is None:
+                    endpoint = self._engine.found_again(trip.deadline - self._clock())
+            except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
+                self._budget.give_up(trip.answers_at_begin)
+                return RowFailure("engine_down", str(error), 503)
+            answer = self._send_once(endpoint, trip, n)
+            self._note(answer)
             if not isinstance(answer, TryAgain):
+                self._budget.answered()
                 return answer
             lost = answer.failure.kind == "engine_down" or answer.engine_dead
-            attempts = (
-                replace(attempts, broken=attempts.broken + 1)
-                if lost
-                else replace(attempts, refused=attempts.refused + 1)
-            )
-            delay = next_delay(attempts, self._chance(), answer.after_sec)
-            if delay is None or self._clock() + delay >= deadline or self._stopped.wait(delay):
-                return answer.failure
+            attempts = _one_more(attempts, lost)
             if lost:
-                try:
-                    endpoint = self._engine.found_again(deadline - self._clock())
-                except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
-                    return RowFailure("engine_down", str(error), 503)
+                self._engine.lost(endpoint)
+            if not self._may_try_again(answer, attempts, trip, lost):
+                return answer.failure
 
-    def _send_once(self, endpoint: Endpoint, prompt: str, n: int, deadline: float) -> Answer:
-        left = deadline - self._clock()
+    def _may_try_again(self, answer: TryAgain, attempts: Attempts, trip: _Trip, lost: bool) -> bool:
+        """Wait for the next try; False when there is none."""
+        delay = next_delay(attempts, self._chance(), answer.after_sec)
+        if delay is None:
+            self._budget.give_up(trip.answers_at_begin)
+            return False
+        # A lost engine is waited for, by one row for all: those tries make no storm.
+        if not self._budget.take(invited=lost or answer.after_sec is not None):
+            return False
+        return self._clock() + delay < trip.deadline and not self._stopped.wait(delay)
+
+    def _send_once(self, endpoint: Endpoint, trip: _Trip, n: int) -> Answer:
+        left = trip.deadline - self._clock()
         if left <= 0:
             return RowFailure("timed_out", "no time was left when its turn came", 504)
-        body = chat_body(replace(self._sampling, model=endpoint.model), prompt, n)
+        sampling = trip.sampling
+        if sampling.model != endpoint.model:
+            sampling = replace(sampling, model=endpoint.model)
+        body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+        trip.sent += 1
+        timeout_sec = min(left, self._client_timeout_sec)
         try:
-            reply = self._engine.client_for(endpoint).send(body, min(left, self._client_timeout_sec))
-        except TooSlow as error:
-            return RowFailure("timed_out", str(error), 504)
+            reply = self._engine.client_for(endpoint).send(body, timeout_sec)
+        except TooSlow:
+            return RowFailure("timed_out", f"no answer within {timeout_sec:.0f} s", 504)
         except Unreachable as error:
-            return TryAgain(RowFailure("engine_down", f"the engine could not be reached ({error})", 503))
-        return read_answer(reply.status, reply.headers, reply.body)
+            return TryAgain(RowFailure("engine_down", f"the engine could not be reached ({error})", 503), overload=True)
+        return read_answer(reply.status, reply.headers, reply.body, self._split_reasoning)
+
+
+def _one_more(attempts: Attempts, lost: bool) -> Attempts:
+    if lost:
+        return replace(attempts, broken=attempts.broken + 1)
+    return replace(attempts, refused=attempts.refused + 1)

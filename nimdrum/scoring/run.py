@@ -1,73 +1,100 @@
 """Many rows at once, in threads (which gevent turns into greenlets), results in the order of the rows."""
 
+import itertools
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Generic, TypeVar
 
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
 
-WAKE_SEC = 0.5
+WAKE_SEC = 0.05
+TICK_SEC = 0.5
 PLACE_WAIT_SEC = 1.0
+FIRST_ROW_SEC = 0.1
+
+Row = TypeVar("Row")
 
 
 def run_rows(
-    prompts: Sequence[str],
-    send: Callable[[str], Result],
+    rows: Sequence[Row],
+    send: Callable[[Row], Result],
     window: Window,
     stopped: threading.Event,
     done: Callable[[Result], None],
     tick: Callable[[], None],
 ) -> list[Result]:
-    """`send` every prompt, at most `window` at a time; one goes first, then the crowd.
+    """`send` every row, at most `window` at a time; one goes first, then the crowd, as the window opens.
 
-    `done` is told each result and `tick` is called about twice a second, both in the calling thread. When the
+    The crowd waits for the first row no longer than FIRST_ROW_SEC, and not at all where the engine has answered
+    lately. `done` is told each result and `tick` is called about twice a second, both in the calling thread. When the
     calling thread is interrupted, `stopped` is set and the threads end with the request that they are in.
     Raises what `send` raised, if it did.
     """
-    crowd = _Crowd(prompts, send, window, stopped)
-    told = 0
+    crowd = _Crowd(rows, send, window, stopped)
+    told, ticked = 0, time.monotonic()
     try:
-        crowd.grow(1)
-        while told < len(prompts):
-            for result in crowd.wait_for_results(WAKE_SEC):
-                if told == 0:
-                    crowd.grow(min(window.size, len(prompts)) - 1)
+        if rows and not window.is_warm:
+            crowd.grow(1)
+            crowd.wait_for_first(FIRST_ROW_SEC)
+        while told < len(rows):
+            crowd.grow(window.size)
+            for result in crowd.fresh(WAKE_SEC):
                 told += 1
                 done(result)
-            tick()
+            if time.monotonic() - ticked >= TICK_SEC:
+                ticked = time.monotonic()
+                tick()
     finally:
         stopped.set()
     return crowd.results()
 
 
-class _Crowd:
-    """The threads of one call and what they share."""
+class _Crowd(Generic[Row]):
+    """The threads of one call and what they share.
+
+    What each row touches is atomic without a lock (`next` on an iterator of C, `deque.append`): with a thousand
+    threads a lock of our own would be the bottleneck.
+    """
 
     def __init__(
-        self, prompts: Sequence[str], send: Callable[[str], Result], window: Window, stopped: threading.Event
+        self, rows: Sequence[Row], send: Callable[[Row], Result], window: Window, stopped: threading.Event
     ) -> None:
-        self._prompts = prompts
+        self._rows = rows
         self._send = send
         self._window = window
         self._stopped = stopped
-        self._changed = threading.Condition()
-        self._next = 0
-        self._fresh: list[Result] = []
-        self._results: list[Result | None] = [None] * len(prompts)
+        self._next = iter(range(len(rows)))
+        self._finished = itertools.count(1)
+        self._threads = 0
+        self._wake = threading.Event()
+        self._fresh: deque[Result] = deque()
+        self._results: list[Result | None] = [None] * len(rows)
         self._error: BaseException | None = None
 
-    def grow(self, count: int) -> None:
-        for _ in range(count):
+    def grow(self, size: int) -> None:
+        """Have `size` threads, or one for each row when those are fewer."""
+        for _ in range(min(size, len(self._rows)) - self._threads):
+            self._threads += 1
             # Daemons, because a thread that waits for the engine must not keep the process from ending.
             threading.Thread(target=self._work, name="nimdrum-row", daemon=True).start()
 
-    def wait_for_results(self, timeout_sec: float) -> list[Result]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._fresh or self._error, timeout_sec)
-            if self._error:
-                raise self._error
-            fresh, self._fresh = self._fresh, []
-            return fresh
+    def wait_for_first(self, timeout_sec: float) -> None:
+        deadline = time.monotonic() + timeout_sec
+        while not self._fresh and not self._error and (left := deadline - time.monotonic()) > 0:
+            self._wake.wait(left)
+            self._wake.clear()
+
+    def fresh(self, timeout_sec: float) -> Iterator[Result]:
+        """Results that nobody has seen yet, after a short wait. Raises what a thread raised."""
+        self._wake.wait(timeout_sec)
+        self._wake.clear()
+        if self._error:
+            raise self._error
+        while self._fresh:
+            yield self._fresh.popleft()
 
     def results(self) -> list[Result]:
         return [result for result in self._results if result is not None]
@@ -76,25 +103,24 @@ class _Crowd:
         try:
             while (index := self._take()) is not None:
                 try:
-                    result = self._send(self._prompts[index])
+                    result = self._send(self._rows[index])
                 finally:
                     self._window.leave()
-                with self._changed:
-                    self._results[index] = result
-                    self._fresh.append(result)
-                    self._changed.notify()
+                self._results[index] = result
+                self._fresh.append(result)
+                number = next(self._finished)
+                if number in (1, len(self._rows)):
+                    self._wake.set()
         except BaseException as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify()
+            self._error = error
+            self._wake.set()
 
     def _take(self) -> int | None:
         """The next row and a place in the window for it, or None when there are no more rows."""
-        while not self._stopped.is_set() and self._next < len(self._prompts):
+        while not self._stopped.is_set():
             if self._window.enter(PLACE_WAIT_SEC):
-                with self._changed:
-                    if self._next < len(self._prompts):
-                        self._next += 1
-                        return self._next - 1
-                self._window.leave()
+                index = next(self._next, None)
+                if index is None:
+                    self._window.leave()
+                return index
         return None

@@ -1,19 +1,24 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
-import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
-from nimdrum.scoring.client import shared_client
+from nimdrum.scoring.client import Carrier, Flight
+from nimdrum.scoring.control import MESSAGES, own_columns, own_of
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, check_target
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.row import Engine, Result, RowSender
 from nimdrum.scoring.run import run_rows
-from nimdrum.scoring.window import shared_window, window_size
+from nimdrum.scoring.traffic import Traffic, traffic_to
+from nimdrum.supervisor.attach import Endpoint
+from nimdrum.tracing import note_results, rows_span
+from nimdrum.web.metrics import count_rows
 
 if TYPE_CHECKING:
     from nimdrum.hooks import Model
@@ -26,34 +31,99 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
     first row), RowsFailedError (see `assemble`).
     """
     settings, target = model.settings, model.hosting.target_column
-    check_target(target, settings.n)
-    prompts = prompts_of(frame, settings.prompt_column)
-    asked = [prompt for prompt in prompts if prompt.strip()]
-    answers = iter(_answers(asked, model) if asked else [])
-    results = [next(answers) if prompt.strip() else EMPTY_PROMPT for prompt in prompts]
-    return assemble(results, target, settings.n, settings.extra_output_columns)
+    if settings.extra_output_columns:
+        check_target(target, settings.n)
+    rows = _Rows(frame, settings.prompt_column)
+    with rows_span(len(frame)):
+        results: list[Result] = [EMPTY_PROMPT] * len(frame)
+        asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
+        for index, result in zip(asked, _answers(rows, asked, model) if asked else [], strict=True):
+            results[index] = result
+        note_results(results)
+    if model.hosting.server:
+        count_rows(model, results)
+    return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning)
 
 
-def _answers(prompts: list[str], model: "Model") -> list[Result]:
-    """One result for each prompt, in order."""
+class _Rows:
+    """What the frame asks, row by row: a prompt, or a conversation, and what the row sets for itself."""
+
+    def __init__(self, frame: pd.DataFrame, prompt_column: str) -> None:
+        self.own = own_columns(frame, prompt_column)
+        conversations_only = MESSAGES in self.own and prompt_column not in frame.columns
+        self.prompts = [""] * len(frame) if conversations_only else prompts_of(frame, prompt_column)
+
+    def is_empty(self, index: int) -> bool:
+        return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
+
+    def send(self, index: int, sender: RowSender, deadline: float) -> Result:
+        own = own_of(self.own, index)
+        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own)
+
+
+def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
+    """One result for each of the rows `asked`, in order."""
     settings, attachment = model.settings, model.attachment
     began = time.monotonic()
-    endpoint = model.ready()
-    window = shared_window(window_size(attachment.plan.engine, settings.max_concurrency))
-    stopped = threading.Event()
-    engine = Engine(
-        endpoint,
-        client_for=lambda where: shared_client(where, window.size),
-        wait_ready=lambda timeout_sec: attachment.wait_ready(timeout_sec, stopped.is_set),
-    )
-    sender = RowSender(engine, sampling_of(settings, endpoint.model), settings.client_timeout_sec, stopped)
     request_deadline = began + (model.request_timeout_sec if model.hosting.request_timeout_sec else float("inf"))
+    endpoint = model.ready()
+    traffic = traffic_to(
+        str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
+    )
+    traffic.gate.found(endpoint)
+    call = _Call(traffic, Flight(), request_deadline)
+    sender = RowSender(
+        Engine(endpoint, call.client, call.wait_ready, call.lost),
+        sampling_of(settings, endpoint.model),
+        settings.client_timeout_sec,
+        call,
+        note=call.note,
+        split_reasoning=settings.split_reasoning,
+    )
 
-    def send(prompt: str) -> Result:
-        return sender.send(prompt, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
+    def send(index: int) -> Result:
+        return rows.send(index, sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
 
-    progress = Progress(len(prompts), lambda: window.in_flight)
+    progress = Progress(len(asked), lambda: traffic.window.in_flight)
     try:
-        return run_rows(prompts, send, window, stopped, progress.done, progress.tick)
+        with traffic.watched():
+            return run_rows(asked, send, traffic.window, call.flight.stopped, progress.done, progress.tick)
     finally:
+        call.flight.cut()
         progress.close()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call's way to the engine. A row that waits leaves its place in the window to others."""
+
+    traffic: Traffic
+    flight: Flight
+    deadline: float
+
+    def client(self, endpoint: Endpoint) -> Carrier:
+        return Carrier(self.traffic.client(endpoint), self.flight)
+
+    def wait(self, timeout: float) -> bool:
+        with self.traffic.window.away(self._is_over):
+            return self.flight.stopped.wait(timeout)
+
+    def wait_ready(self, timeout_sec: float) -> Endpoint:
+        with self.traffic.window.away(self._is_over):
+            return self.traffic.gate.wait(timeout_sec, self.flight.stopped.is_set)
+
+    def lost(self, endpoint: Endpoint) -> None:
+        if not self.flight.stopped.is_set():  # else it was us who hung up
+            self.traffic.gate.lost(endpoint)
+
+    def note(self, answer: Answer) -> None:
+        if self.flight.stopped.is_set():
+            return
+        if isinstance(answer, TryAgain):
+            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec)
+        else:
+            self.traffic.window.note(False)
+            self.traffic.gate.answered()
+
+    def _is_over(self) -> bool:
+        return self.flight.stopped.is_set() or time.monotonic() >= self.deadline

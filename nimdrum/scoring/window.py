@@ -1,47 +1,128 @@
-"""How many rows are in flight at once, shared by all calls in this process."""
+"""How many rows are in flight at once, shared by all calls in this process and moved by `limiter`."""
 
-import os
+import contextlib
 import threading
+import time
+from collections.abc import Callable, Iterator
 
-AUTOMATIC = {"nim": 128, "external": 128, "llamacpp": 16}
-"""Rows in flight while the number is fixed: an H100 with an 8B model is full at about 128; the embedded engine has
-four slots for each core and a short queue behind them."""
+from nimdrum.scoring.limiter import Bounds, Sample, first_state, next_limit
+
+BLIND = {"nim": 128, "external": 128, "llamacpp": 16}
+"""Rows in flight where the engine shows no queue: an H100 with an 8B model is nearly full at 128; the embedded engine
+has four slots for each core and a short queue behind them."""
+CEILING = {"nim": 1024, "external": 1024, "llamacpp": 64}
+"""vLLM runs at most 1024 requests together unless told otherwise."""
+START = 32
+WARM_SEC = 60.0
+COME_BACK_SEC = 0.5
 
 
-def window_size(engine: str, max_concurrency: int) -> int:
-    """The user's limit, or the one that fits the engine."""
-    return max_concurrency or AUTOMATIC[engine]
+def bounds_for(engine: str, max_concurrency: int) -> Bounds:
+    """Between which sizes the window moves; `max_concurrency` 0 means that the user did not limit it."""
+    ceiling = max_concurrency or CEILING[engine]
+    return Bounds(start=min(START, BLIND[engine], ceiling), blind=min(BLIND[engine], ceiling), ceiling=ceiling)
 
 
 class Window:
-    """At most `size` holders at a time. A condition and not a semaphore, so that waiting can be given up."""
+    """At most `size` holders at a time, first come first served.
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    A condition and not a semaphore, so that waiting can be given up and the size can move. A number instead of
+    bounds is a window that stays as it is.
+    """
+
+    def __init__(self, bounds: Bounds | int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bounds = Bounds(bounds, bounds, bounds) if isinstance(bounds, int) else bounds
+        self._clock = clock
+        self._state = first_state(self._bounds)
         self.in_flight = 0
+        self._waiters = 0
+        self._peak = self._answered = self._overloads = 0
+        self._retry_after_sec = 0.0
+        self._answered_at: float | None = None
         self._free = threading.Condition()
+
+    @property
+    def size(self) -> int:
+        return self._state.limit
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the engine has answered lately, so that nothing speaks against a crowd."""
+        return self._answered_at is not None and self._clock() - self._answered_at < WARM_SEC
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether it still looks for its size for the first time."""
+        return not self._state.was_pressed and self._state.limit < self._bounds.ceiling
 
     def enter(self, timeout_sec: float) -> bool:
         """Take a place; False when none was free within `timeout_sec`."""
         with self._free:
-            if not self._free.wait_for(lambda: self.in_flight < self.size, timeout_sec):
-                return False
-            self.in_flight += 1
+            if self._waiters or not self._has_place():
+                self._waiters += 1
+                try:
+                    if not self._free.wait_for(self._has_place, timeout_sec):
+                        return False
+                finally:
+                    self._waiters -= 1
+            self._count_in()
             return True
 
     def leave(self) -> None:
         with self._free:
             self.in_flight -= 1
-            self._free.notify()
+            if self._waiters:
+                self._free.notify()
 
+    @contextlib.contextmanager
+    def away(self, given_up: Callable[[], bool]) -> Iterator[None]:
+        """Leave for a while, so that others can go on, and come back; `given_up` is asked while waiting for a place."""
+        self.leave()
+        try:
+            yield
+        finally:
+            with self._free:
+                self._waiters += 1
+                while not self._has_place() and not given_up():
+                    self._free.wait(COME_BACK_SEC)
+                self._waiters -= 1
+                self._count_in()
 
-_windows: dict[int, Window] = {}
+    def note(self, overload: bool, retry_after_sec: float | None = None) -> None:
+        """What one request brought: an answer, or a sign that it was too much."""
+        with self._free:
+            if overload:
+                self._overloads += 1
+                self._retry_after_sec = max(self._retry_after_sec, retry_after_sec or 0.0)
+            else:
+                self._answered += 1
+                self._answered_at = self._clock()
 
+    def look(self, running: float | None = None, waiting: float | None = None) -> bool:
+        """Find the size anew from what happened since the last look and what the engine says; True if it moved."""
+        with self._free:
+            sample = Sample(
+                self._clock(),
+                self.in_flight,
+                self._peak,
+                self._answered,
+                self._overloads,
+                self._retry_after_sec,
+                running,
+                waiting,
+            )
+            before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
+            self._peak = self.in_flight
+            self._answered = self._overloads = 0
+            self._retry_after_sec = 0.0
+            if self._waiters:
+                self._free.notify_all()
+            return self._state.limit != before
 
-def shared_window(size: int) -> Window:
-    """The window of this process. A forked child gets its own: a lock must not cross a fork."""
-    window = _windows.get(os.getpid())
-    if window is None or window.size != size:
-        _windows.clear()
-        window = _windows[os.getpid()] = Window(size)
-    return window
+    def _count_in(self) -> None:
+        self.in_flight += 1
+        self._peak = max(self._peak, self.in_flight)
+
+    def _has_place(self) -> bool:
+        closed = self._state.closed_until_sec
+        return self.in_flight < self._state.limit and (not closed or self._clock() >= closed)

@@ -1,0 +1,82 @@
+"""Where the engine is, for all rows of this process: one of them looks for a lost engine, the others wait for it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from nimdrum.errors import EngineUnavailableError
+from nimdrum.supervisor.attach import Endpoint
+
+WaitReady = Callable[[float, Callable[[], bool]], Endpoint]
+
+FIRST_PAUSE_SEC = 0.25
+LONGEST_PAUSE_SEC = 2.0
+WAKE_SEC = 0.5
+
+
+class Gate:
+    """Open while the engine is there. Nothing is sent to an engine that was lost until it is ready again."""
+
+    def __init__(self, wait_ready: WaitReady, clock: Callable[[], float] = time.monotonic) -> None:
+        self._wait_ready = wait_ready
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._endpoint: Endpoint | None = None
+        self._searching = False
+        self._losses = 0
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where the engine was last seen ready, None while it is lost."""
+        return self._endpoint
+
+    def found(self, endpoint: Endpoint) -> None:
+        with self._changed:
+            self._endpoint = endpoint
+            self._changed.notify_all()
+
+    def answered(self) -> None:
+        """The engine has answered: it is really back."""
+        self._losses = 0
+
+    def lost(self, endpoint: Endpoint) -> None:
+        """`endpoint` did not answer."""
+        with self._changed:
+            if self._endpoint == endpoint:
+                self._endpoint = None
+                self._losses += 1
+
+    def wait(self, timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
+        """The endpoint once the engine is ready. Raises EngineStartError, SupervisorError, EngineUnavailableError."""
+        deadline = self._clock() + timeout_sec
+        while True:
+            with self._changed:
+                if self._endpoint is not None:
+                    return self._endpoint
+                left = deadline - self._clock()
+                if left <= 0 or stopped():
+                    raise EngineUnavailableError("The engine did not come back in the time that was left.")
+                if self._searching:
+                    self._changed.wait(min(left, WAKE_SEC))
+                    continue
+                self._searching = True
+            return self._search(deadline, stopped)
+
+    def _search(self, deadline: float, stopped: Callable[[], bool]) -> Endpoint:
+        found = None
+        try:
+            self._pause(deadline, stopped)
+            found = self._wait_ready(deadline - self._clock(), stopped)
+            return found
+        finally:
+            with self._changed:
+                self._searching = False
+                self._endpoint = found
+                self._changed.notify_all()
+
+    def _pause(self, deadline: float, stopped: Callable[[], bool]) -> None:
+        """Give the supervisor time to notice what a row notices first; longer each time in a row."""
+        pause = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2 ** max(0, min(self._losses, 8) - 1)) if self._losses else 0.0
+        until = min(deadline, self._clock() + pause)
+        while (left := until - self._clock()) > 0 and not stopped():
+            time.sleep(min(left, 0.1))

@@ -1,0 +1,132 @@
+"""What all calls of this process share about one engine: its place, its connections, its window, and who watches it."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nimdrum.engines.metrics import PATHS, Work, read_work
+from nimdrum.log import event, get_logger
+from nimdrum.scoring.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
+from nimdrum.scoring.gate import Gate, WaitReady
+from nimdrum.scoring.window import Window, bounds_for
+from nimdrum.supervisor.attach import Endpoint
+
+FINDING_SEC = 0.1
+WATCHING_SEC = 0.5
+POLL_SHARE = 0.1
+"""The metrics page may take this share of the time at most: making it costs the engine's HTTP front."""
+LONGEST_POLL_SEC = 2.0
+LINGER_SEC = 5.0
+PAGE_TIMEOUT_SEC = 2.0
+MISSES = 3
+"""Metrics are given up for an endpoint that never showed them after so many tries."""
+
+log = get_logger("score")
+
+
+@dataclass
+class Traffic:
+    """Shared by all rows that go to one engine from this process. Safe to use from many threads."""
+
+    window: Window
+    gate: Gate
+    _clients: dict[tuple[str, int], EngineClient] = field(default_factory=dict)
+    _starting: threading.Lock = field(default_factory=threading.Lock)
+    _watcher: threading.Thread | None = None
+    _calls: int = 0
+
+    def client(self, endpoint: Endpoint) -> EngineClient:
+        """The connections to `endpoint`; a restarted engine on another port gets new ones."""
+        key = (endpoint.host, endpoint.port)
+        client = self._clients.get(key)
+        if client is None:
+            with self._starting:
+                if key not in self._clients:
+                    self._clients.clear()
+                    self._clients[key] = EngineClient(*key)
+                client = self._clients[key]
+        return client
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """While a call is inside, a thread looks at the engine and moves the window."""
+        with self._starting:
+            self._calls += 1
+            if self._watcher is None or not self._watcher.is_alive():
+                self._watcher = threading.Thread(target=self._watch, name="nimdrum-window", daemon=True)
+                self._watcher.start()
+        try:
+            yield
+        finally:
+            with self._starting:
+                self._calls -= 1
+
+    def _watch(self) -> None:
+        page = MetricsPage()
+        quiet_since = None
+        while True:
+            began = time.monotonic()
+            endpoint = self.gate.endpoint
+            work = page.read(self.client(endpoint), endpoint) if endpoint is not None else Work(None, None, None)
+            took = time.monotonic() - began
+            before = self.window.size
+            if self.window.look(work.running, work.waiting):
+                event(
+                    log,
+                    "window.moved",
+                    to=self.window.size,
+                    was=before,
+                    in_flight=self.window.in_flight,
+                    running=work.running,
+                    waiting=work.waiting,
+                )
+            for client in list(self._clients.values()):
+                client.close_idle(IDLE_SEC)
+            with self._starting:
+                quiet_since = None if self._calls else quiet_since or began
+                if quiet_since is not None and began - quiet_since >= LINGER_SEC:
+                    self._watcher = None
+                    return
+            rest = FINDING_SEC if self.window.is_finding else WATCHING_SEC
+            time.sleep(min(LONGEST_POLL_SEC, max(rest, took / POLL_SHARE)))
+
+
+class MetricsPage:
+    """Finds and reads the page that tells what the engine does."""
+
+    def __init__(self) -> None:
+        self._endpoint: Endpoint | None = None
+        self._path: str | None = None
+        self._misses = 0
+
+    def read(self, client: EngineClient, endpoint: Endpoint) -> Work:
+        """What the page says; all None when there is none, or none now."""
+        if endpoint != self._endpoint:
+            self._endpoint, self._path, self._misses = endpoint, None, 0
+        paths = (self._path,) if self._path else PATHS if self._misses < MISSES else ()
+        for path in paths:
+            with contextlib.suppress(Unreachable, TooSlow):
+                reply = client.get(path, PAGE_TIMEOUT_SEC)
+                work = read_work(reply.body.decode("utf-8", "replace")) if reply.status == 200 else None
+                if work is not None and work.waiting is not None:
+                    self._path = path
+                    return work
+        self._misses += 1
+        return Work(None, None, None)
+
+
+_traffic: dict[tuple[int, str, int], Traffic] = {}
+
+
+def traffic_to(name: str, engine: str, max_concurrency: int, wait_ready: WaitReady) -> Traffic:
+    """This process's traffic to the engine called `name`. A forked child gets its own: a lock must not cross a fork."""
+    key = (os.getpid(), name, max_concurrency)
+    traffic = _traffic.get(key)
+    if traffic is None:
+        for old in [other for other in _traffic if other[0] != key[0]]:
+            del _traffic[old]
+        traffic = _traffic.setdefault(key, Traffic(Window(bounds_for(engine, max_concurrency)), Gate(wait_ready)))
+    return traffic

@@ -1,0 +1,125 @@
+"""OpenTelemetry spans for what the engine is asked, by the GenAI semantic conventions: numbers and names, no texts.
+
+DRUM sets a tracer provider when OTEL_EXPORTER_OTLP_ENDPOINT is set. Without one the API gives spans that record
+nothing, and everything here returns at once.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from nimdrum.errors import HTTPStatusError
+from nimdrum.supervisor.attach import Endpoint
+
+if TYPE_CHECKING:
+    from nimdrum.scoring.row import Result
+
+SCOPE = "nimdrum"
+OPERATION = "chat"
+REQUEST_FIELDS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
+
+
+class ChatSpan:
+    """One chat completion. It ends with the answer, which for a stream is after the hook has returned."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._span = trace.get_tracer(SCOPE).start_span(
+            OPERATION, kind=SpanKind.CLIENT, attributes={"gen_ai.operation.name": OPERATION}
+        )
+        self._on = self._span.is_recording()
+        self._reasons: dict[int, str] = {}
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What joins the engine's own spans to this one."""
+        if not self._on:
+            return []
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, trace.set_span_in_context(self._span))
+        return list(carrier.items())
+
+    def asked(self, body: Mapping[str, Any], endpoint: Endpoint) -> None:
+        """What goes to the engine, and where."""
+        if not self._on:
+            return
+        self._span.update_name(f"{OPERATION} {endpoint.model}")
+        _set(self._span, {"server.address": endpoint.host, "server.port": endpoint.port})
+        _set(self._span, {"gen_ai.request.model": body.get("model"), "gen_ai.request.choice.count": body.get("n")})
+        _set(self._span, {f"gen_ai.request.{name}": body.get(name) for name in REQUEST_FIELDS})
+
+    def answered(self, answer: Any) -> None:
+        """A whole completion."""
+        if self._on:
+            self._note(answer)
+
+    def streamed(self, chunk: Any) -> None:
+        """One chunk of a stream."""
+        if self._on:
+            self._note(chunk)
+            error = (chunk.model_extra or {}).get("error")
+            if error:
+                self._span.set_status(StatusCode.ERROR)
+                _set(self._span, {"error.type": error.get("type")})
+
+    def failed(self, error: BaseException) -> None:
+        """No answer, and why: a status or the name of the error, never its text."""
+        if self._on:
+            self._span.set_status(StatusCode.ERROR)
+            status = error.status if isinstance(error, HTTPStatusError) else type(error).__name__
+            _set(self._span, {"error.type": str(status)})
+
+    def end(self) -> None:
+        if self._on:
+            reasons = [self._reasons[index] for index in sorted(self._reasons)]
+            _set(self._span, {"gen_ai.response.finish_reasons": reasons or None})
+        self._span.end()
+
+    def _note(self, answer: Any) -> None:
+        _set(self._span, {"gen_ai.response.id": answer.id or None, "gen_ai.response.model": answer.model or None})
+        for choice in answer.choices:
+            if choice.finish_reason:
+                self._reasons[choice.index] = str(choice.finish_reason)
+        if usage := getattr(answer, "usage", None):
+            tokens = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
+            _set(self._span, {f"gen_ai.usage.{way}_tokens": count for way, count in tokens.items()})
+
+
+@contextmanager
+def rows_span(rows: int) -> Iterator[Span]:
+    """One call of the score hook."""
+    attributes: dict[str, Any] = {"gen_ai.operation.name": OPERATION, "nimdrum.rows": rows}
+    # DRUM's own span around the hook records what was raised; a second copy would hold the text twice.
+    with trace.get_tracer(SCOPE).start_as_current_span(
+        "nimdrum.score", kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
+    ) as span:
+        yield span
+
+
+def note_results(results: Iterable["Result"], model: str | None = None) -> None:
+    """Put the sums of a batch into its span, which is the current one."""
+    span = trace.get_current_span()
+    if not span.is_recording():
+        return
+    from nimdrum.scoring.answer import Completion
+
+    whole = list(results)
+    answers = [result for result in whole if isinstance(result, Completion)]
+    _set(
+        span,
+        {
+            "gen_ai.request.model": model,
+            "gen_ai.usage.input_tokens": sum(answer.prompt_tokens or 0 for answer in answers),
+            "gen_ai.usage.output_tokens": sum(answer.completion_tokens or 0 for answer in answers),
+            "gen_ai.response.finish_reasons": sorted({answer.finish_reason or "none" for answer in answers}),
+            "nimdrum.rows.failed": len(whole) - len(answers),
+        },
+    )
+
+
+def _set(span: Span, attributes: Mapping[str, Any]) -> None:
+    """Set what is known. A value of a wrong type (a caller may send anything) is left out."""
+    for name, value in attributes.items():
+        if isinstance(value, str | int | float | list) and value != []:
+            span.set_attribute(name, value)

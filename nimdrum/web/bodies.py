@@ -1,0 +1,61 @@
+"""Bodies that DRUM would answer with a general 500 before a hook sees them: refused here, with what is wrong."""
+
+from typing import Any
+
+from nimdrum.errors import HTTPStatusError
+from nimdrum.scoring.answer import clean
+
+MEGABYTE = 1 << 20
+ASSOCIATION_ID = "datarobot_association_id"
+
+
+def read_body(request: Any, largest_mb: int) -> bytes:
+    """The body of Flask's `request`, which keeps it. Raises HTTPStatusError (413) when it is larger than allowed."""
+    from werkzeug.exceptions import RequestEntityTooLarge
+
+    largest = largest_mb * MEGABYTE
+    # One more than allowed: a body that was sent in chunks is cut at this length, and not refused.
+    request.max_content_length = largest + 1
+    try:
+        body: bytes = request.get_data()
+    except RequestEntityTooLarge:
+        raise _too_large(largest_mb) from None
+    if len(body) > largest:
+        raise _too_large(largest_mb)
+    return body
+
+
+def _too_large(largest_mb: int) -> HTTPStatusError:
+    return HTTPStatusError(f"The body has more than {largest_mb} MB (runtime parameter max_request_mb).", 413)
+
+
+def check_chat(request: Any) -> None:
+    """Raise HTTPStatusError (400, 415) unless DRUM can read the body: a JSON object, messages in a list.
+
+    What is in the messages is for the engine to judge.
+    """
+    from werkzeug.exceptions import BadRequest
+
+    if not request.is_json:
+        raise HTTPStatusError("A chat request is JSON: send it with Content-Type: application/json.", 415)
+    try:
+        body = request.get_json()  # kept by Flask: DRUM's own call gives the same object
+    except (BadRequest, RecursionError):
+        raise HTTPStatusError("The body is not valid JSON.", 400) from None
+    if not isinstance(body, dict):
+        raise HTTPStatusError("A chat request is a JSON object.", 400)
+    if not isinstance(body.get("messages", []), list):
+        raise HTTPStatusError("The field messages is a list.", 400)
+    # DRUM writes the id into every chunk, where a lone surrogate would end the stream.
+    if isinstance(body.get(ASSOCIATION_ID), str):
+        body[ASSOCIATION_ID] = clean(body[ASSOCIATION_ID])
+
+
+def check_form(request: Any) -> None:
+    """Raise HTTPStatusError (the status that werkzeug means) for a form that cannot be read."""
+    from werkzeug.exceptions import HTTPException
+
+    try:
+        request.files  # noqa: B018 - parsed at first use, and kept
+    except HTTPException as error:
+        raise HTTPStatusError(str(error.description), error.code or 400) from error

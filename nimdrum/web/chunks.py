@@ -1,0 +1,96 @@
+"""A stream of the engine as `openai` chunks. It always ends with a reason: what breaks off ends in an error event."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from nimdrum.scoring.answer import clean
+from nimdrum.web.engine_call import as_chat_error
+from nimdrum.web.engine_error import engine_error, own_error
+from nimdrum.web.exchange import Broken, CallerGone, Exchange, ExchangeError
+from nimdrum.web.sse import events
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionChunk
+
+END = "[DONE]"
+CHUNK = "chat.completion.chunk"
+SURROGATE = "\\ud"  # how an escaped half of a surrogate pair begins in JSON
+
+
+def read_chunks(exchange: Exchange, model: str) -> Iterator["ChatCompletionChunk"]:
+    """The chunks of an answer, each as soon as it is there; the exchange is closed at the end.
+
+    DRUM replaces an exception before the first chunk by a general 500 and cuts the connection at a later one, which
+    a caller cannot tell from the end of the answer. So nothing is raised: a chunk with the field `error` and no
+    choices says what happened, in the form in which the `openai` client raises it as an APIError.
+    """
+    try:
+        for data in events(exchange.pieces()):
+            if data.startswith(END):
+                return
+            document = _document(data)
+            if "error" in document:
+                yield error_chunk(document["error"], model)
+                return
+            yield _chunk(document)
+        yield error_chunk(as_chat_error(Broken()).error, model)
+    except CallerGone:
+        return
+    except ExchangeError as error:
+        yield error_chunk(as_chat_error(error).error, model)
+    finally:
+        exchange.close()
+
+
+def error_of(chunk: "ChatCompletionChunk") -> dict[str, Any] | None:
+    """The error that a chunk carries, if it does."""
+    return (chunk.model_extra or {}).get("error")
+
+
+def error_chunk(error: Any, model: str) -> "ChatCompletionChunk":
+    """A chunk that carries `error`, an OpenAI error object."""
+    return _chunk({"id": "", "created": 0, "model": model, "choices": [], "error": error})
+
+
+def _chunk(document: dict[str, Any]) -> "ChatCompletionChunk":
+    from openai.types.chat import ChatCompletionChunk
+
+    # `construct` and not validation: what an engine adds or leaves out is the caller's business.
+    return ChatCompletionChunk.construct(**{**document, "object": CHUNK})
+
+
+def _document(data: str) -> dict[str, Any]:
+    """One event as an object in which DRUM finds what it looks for: `choices`, and a `delta` in each."""
+    try:
+        document = json.loads(data)
+        choices = document.setdefault("choices", [])
+        error = document.get("error")
+        if error:
+            return {
+                "error": engine_error(int(error.get("code") or 500) if isinstance(error, dict) else 500, data.encode())
+            }
+        document.pop("error", None)
+        if all(isinstance(choice["delta"], dict) for choice in choices):
+            return well_formed(document, data)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        pass
+    return {"error": own_error("The engine sent an event that is no chat completion chunk.", "engine_error", 502)}
+
+
+def well_formed(document: dict[str, Any], source: str) -> dict[str, Any]:
+    """`document` without lone surrogates, which cannot be written as UTF-8 and would end DRUM's answer."""
+    if SURROGATE not in source and SURROGATE.upper() not in source and SURROGATE.replace("d", "D") not in source:
+        return document
+    cleaned: dict[str, Any] = _clean(document)
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {clean(name): _clean(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,59 @@
+"""Counters that all DRUM processes of one engine share: one small file, changed under a kernel lock.
+
+prometheus_client has a mode for several processes, but it keeps a file for each process, and werkzeug forks one for
+each request.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from nimdrum.errors import SupervisorError
+from nimdrum.supervisor.locks import lock
+
+LOCK_TIMEOUT_SEC = 1.0
+
+Labels = tuple[tuple[str, str], ...]
+Sample = tuple[str, Labels]
+"""A metric's name and its labels."""
+
+
+class Counters:
+    """Numbers that only grow, by sample. What a killed process was just writing is lost, and with it the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, changes: Mapping[Sample, float]) -> None:
+        """Add to several at once. Gives up after a second: an answer matters more than its count."""
+        with suppress(OSError, SupervisorError):
+            descriptor = lock(self._path, LOCK_TIMEOUT_SEC)
+            try:
+                numbers = _parse(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+                for sample, change in changes.items():
+                    numbers[sample] = numbers.get(sample, 0.0) + change
+                text = json.dumps([[name, labels, value] for (name, labels), value in numbers.items()]).encode()
+                os.pwrite(descriptor, text, 0)
+                os.ftruncate(descriptor, len(text))
+            finally:
+                os.close(descriptor)
+
+    def read(self) -> dict[Sample, float]:
+        """All of them; empty while nothing was counted."""
+        with suppress(OSError, SupervisorError):
+            descriptor = lock(self._path, LOCK_TIMEOUT_SEC, shared=True)
+            try:
+                return _parse(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+            finally:
+                os.close(descriptor)
+        return {}
+
+
+def _parse(text: bytes) -> dict[Sample, float]:
+    try:
+        entries = json.loads(text)
+        return {(str(n), tuple((str(k), str(v)) for k, v in labels)): float(value) for n, labels, value in entries}
+    except (ValueError, TypeError):
+        return {}

@@ -1,0 +1,148 @@
+"""One HTTP exchange with the engine, which ends when the caller goes away or its time is up.
+
+A connection of its own for each exchange: nothing is shared between requests, so nothing can be mixed up by a fork or
+be stale after a restart, and the engine sees at once that nobody waits any more. On loopback that costs about 0.1 ms.
+"""
+
+import http.client
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from socket import SHUT_RDWR
+
+from nimdrum.supervisor.attach import Endpoint
+
+CONNECT_TIMEOUT_SEC = 5.0
+WATCH_EVERY_SEC = 0.25
+PIECE_BYTES = 1 << 16
+
+
+class ExchangeError(Exception):
+    """The engine gave no whole answer."""
+
+
+class Refused(ExchangeError):
+    """Nobody listens there; nothing was sent, so asking again is safe."""
+
+
+class Broken(ExchangeError):
+    """The connection ended before the answer did."""
+
+
+class Late(ExchangeError):
+    """The time for this request is up."""
+
+
+class CallerGone(ExchangeError):
+    """Whoever asked does not wait for the answer any more."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """An HTTP request to the engine. `target` is a path with its query, already percent-encoded."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes | None = field(default=None, repr=False)
+
+
+class Exchange:
+    """A request that was sent, and its answer: status and headers now, the body as it comes. Close it."""
+
+    status: int
+    headers: http.client.HTTPMessage
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        ask: Ask,
+        timeout_sec: float,
+        gone: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Send `ask` and wait for the head of the answer. `gone` is asked four times a second.
+
+        Raises Refused, Broken, Late or CallerGone.
+        """
+        self._why: ExchangeError | None = None
+        self._finished = threading.Event()
+        self._gone = gone
+        self._clock = clock
+        self._deadline = clock() + timeout_sec
+        self._connection = http.client.HTTPConnection(
+            endpoint.host, endpoint.port, timeout=min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1))
+        )
+        try:
+            self._connection.connect()
+        except OSError as error:
+            raise Refused(f"no connection to the engine ({error.strerror or type(error).__name__})") from error
+        self._sock = self._connection.sock  # http.client forgets it once the head is read
+        self._sock.settimeout(timeout_sec + WATCH_EVERY_SEC)
+        threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
+        try:
+            self._response = self._send(ask)
+        except BaseException:
+            self.close()
+            raise
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, each piece as soon as it is there. Raises Broken, Late or CallerGone."""
+        while True:
+            try:
+                piece = self._response.read1(PIECE_BYTES)
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise self._reason(error) from error
+            if not piece:
+                if self._why or self._response.length:
+                    raise self._reason(None)
+                return
+            yield piece
+
+    def read(self) -> bytes:
+        """The whole body. Raises as `pieces` does."""
+        return b"".join(self.pieces())
+
+    def close(self) -> None:
+        """Let go of the connection, which also stops the engine's work on an answer that is not finished."""
+        self._finished.set()
+        if hasattr(self, "_response"):
+            self._response.close()
+        self._connection.close()
+
+    def _send(self, ask: Ask) -> http.client.HTTPResponse:
+        connection = self._connection
+        try:
+            connection.putrequest(ask.method, ask.target, skip_accept_encoding=True)
+            for name, value in ask.headers:
+                connection.putheader(name, value)
+            if ask.body is not None:
+                connection.putheader("Content-Length", str(len(ask.body)))
+            connection.putheader("Connection", "close")
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it read all
+                connection.endheaders(ask.body)
+            return connection.getresponse()
+        except (http.client.HTTPException, OSError) as error:
+            raise self._reason(error) from error
+
+    def _reason(self, error: Exception | None) -> ExchangeError:
+        if self._why:
+            return self._why
+        if isinstance(error, TimeoutError):
+            return Late("the engine did not answer in time")
+        return Broken("the engine's answer broke off")
+
+    def _watch(self) -> None:
+        while not self._finished.wait(WATCH_EVERY_SEC):
+            if self._gone():
+                self._why = CallerGone("the caller went away")
+            elif self._clock() >= self._deadline:
+                self._why = Late("the engine did not answer in time")
+            if self._why:
+                with suppress(OSError):
+                    self._sock.shutdown(SHUT_RDWR)  # wakes the thread that reads; closing would not
+                return

@@ -1,0 +1,103 @@
+"""What `custom_flask.py` adds to DRUM's Flask app: one look at each request before DRUM's handlers, one after."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from nimdrum.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
+from nimdrum.health import ROUTES as HEALTH_ROUTES
+from nimdrum.health import health
+from nimdrum.web import answers, bodies, metrics
+from nimdrum.web.engine_call import via_name
+from nimdrum.web.pass_through import METHODS, pass_through
+from nimdrum.web.prometheus import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from nimdrum.hooks import Model
+
+ROUTES = {
+    "/chat/completions": "chat",
+    "/v1/chat/completions": "chat",
+    "/models": "models",
+    "/v1/models": "models",
+    "/predict/": "predict",
+    "/predictions/": "predict",
+    "/invocations": "predict",
+    "/metrics": "metrics",
+}
+PASS_THROUGH = ("/nim/", "/directAccess/")
+LOOP_DETECTED = 508
+BEGAN = "nimdrum_began"
+
+
+def route_of(path: str) -> str | None:
+    """Our word for a path below the URL prefix; None for one that is DRUM's alone. Pure."""
+    if path in HEALTH_ROUTES:
+        return "health"
+    return "nim" if path.startswith(PASS_THROUGH) else ROUTES.get(path)
+
+
+def install(app: Any, model: "Model") -> None:
+    """Answer health, metrics and pass-through on `app`, and look after what DRUM answers itself."""
+    import openai.types.chat  # noqa: F401
+
+    import nimdrum.chat  # noqa: F401 - the first caller should not wait for imports
+
+    prefix = model.hosting.environ.get("URL_PREFIX", "").rstrip("/")
+    via = via_name(model)
+
+    def below_prefix() -> str | None:
+        from flask import request
+
+        return request.path[len(prefix) :] if request.path.startswith(prefix) else None
+
+    @app.before_request  # type: ignore[untyped-decorator]
+    def before() -> Any:
+        from flask import g
+
+        setattr(g, BEGAN, time.monotonic())
+        path = below_prefix()
+        route = None if path is None else route_of(path)
+        try:
+            answer = _answer(model, route, path or "", prefix, via) if route else None
+        except (HTTPStatusError, EngineStartError, EngineUnavailableError, SupervisorError) as error:
+            if isinstance(error, HTTPStatusError):
+                answers.remember(error)
+            answer = answers.error_answer(error)
+        if answer is not None:
+            setattr(g, answers.OUR_ANSWER, True)
+        return answer
+
+    @app.after_request  # type: ignore[untyped-decorator]
+    def after(response: Any) -> Any:
+        from flask import g
+
+        path = below_prefix()
+        route = None if path is None else route_of(path)
+        answers.finish(response, route)
+        if route not in (None, "health", "metrics"):
+            began = getattr(g, BEGAN, time.monotonic())
+            status = response.status_code
+            response.call_on_close(lambda: metrics.count_request(model, str(route), status, time.monotonic() - began))
+        return response
+
+
+def _answer(model: "Model", route: str, path: str, prefix: str, via: str) -> Any:
+    """Our answer, or None to let DRUM go on. Raises HTTPStatusError for what must not go on."""
+    from flask import request
+
+    reading = request.method in ("GET", "HEAD")
+    if route == "health":
+        return health(model.attachment.state()) if reading else None
+    if route == "metrics":
+        return (metrics.page(model), 200, {"Content-Type": CONTENT_TYPE}) if reading else None
+    if route in ("nim", "chat") and via in request.headers.get("Via", ""):
+        raise HTTPStatusError("This request came from this server: its external engine is itself.", LOOP_DETECTED)
+    if route == "nim" and request.method in METHODS:
+        start = next(start for start in PASS_THROUGH if path.startswith(start))
+        return pass_through(model, prefix + start.rstrip("/"), path.removeprefix(start))
+    if route == "chat" and request.method == "POST":
+        bodies.read_body(request, model.settings.max_request_mb)
+        bodies.check_chat(request)
+    if route == "predict" and request.method == "POST":
+        bodies.check_form(request)
+    return None

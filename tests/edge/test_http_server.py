@@ -1,0 +1,168 @@
+"""The HTTP face in real servers over the fake NIM: states, refusals, callers that leave, engines that die."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+import psutil
+import pytest
+import requests
+from drum_process import Drum, drum_server
+from edge_world import KEY, READY_SEC, World
+from fake_nim.run import read_lines, wait_for
+
+from nimdrum.health import ROUTES
+from nimdrum.supervisor.state import Phase, read_state, write_state
+
+pytestmark = pytest.mark.drum
+
+STATUS = {Phase.RUNNING: 200, Phase.FATAL: 513}  # all others: 503
+ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello there"}]}
+SERVERS = pytest.mark.parametrize("worker_class", ["", "gevent"], ids=["werkzeug", "gunicorn"])
+
+
+def client_of(drum: Drum) -> openai.OpenAI:
+    return openai.OpenAI(base_url=drum.url, api_key=KEY, timeout=READY_SEC, max_retries=0)
+
+
+def asked(world: World) -> list[dict[str, Any]]:
+    """What the engine was asked for, other than by the supervisor."""
+    return [r for r in read_lines(world.record_dir / "requests.jsonl") if "via" in r["headers"]]
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process stands still but keeps its locks."""
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+@SERVERS
+def test_health_in_every_state_of_the_supervisor(world: World, worker_class: str) -> None:
+    """Each state, told by the state file of a supervisor that stands still; FATAL last, it ends the watch."""
+    world.environ["WITH_ERROR_SERVER"] = "1"
+    world.fake()
+    with drum_server(world, worker_class=worker_class) as drum:
+        drum.wait_health(200)
+        (path,) = world.state_root.glob("*/state.json")
+        real = read_state(path)
+        assert real is not None
+        with frozen(real.supervisor_pid):
+            walk_the_states(drum, path)
+            write_state(path, real)
+
+
+def walk_the_states(drum: Drum, path: Path) -> None:
+    """Write every state and look at every route."""
+    state = read_state(path)
+    assert state is not None
+    facts = {**vars(state), "cause": "The disk is full.", "last_lines": ("Traceback (most recent call last):",)}
+    for phase in sorted(Phase, key=lambda phase: phase is Phase.FATAL):
+        write_state(path, type(state)(**{**facts, "phase": phase}))
+        for route in ROUTES:
+            answer = requests.get(drum.url + route, timeout=READY_SEC)
+            assert answer.status_code == STATUS.get(phase, 503), (phase, route)
+            assert "Traceback" not in answer.text
+        assert ("The disk is full." in answer.text) == (phase is not Phase.RUNNING)
+    path.unlink()
+    assert requests.get(f"{drum.url}/health/", timeout=READY_SEC).status_code == 503
+
+
+def test_refusals_and_fields(world: World) -> None:
+    """A wrong name is the engine's 404; fields go through, DataRobot's do not; nothing of ours is added or leaked."""
+    world.fake(line="2.x", record_requests=True)
+    with drum_server(world, worker_class="gevent", max_tokens=5, system_prompt="Leak!", temperature=0.5) as drum:
+        drum.wait_health(200)
+        client = client_of(drum)
+        with pytest.raises(openai.NotFoundError, match="does not exist") as wrong:
+            client.chat.completions.create(model="another", **ASK)
+        assert isinstance(wrong.value.body, dict)
+        assert wrong.value.body["type"] == "NotFoundError"
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="another", stream=True, **ASK)
+        extra = {"datarobot_association_id": "7", "datarobot_metrics": {"a": 1}, "my_field": {"deep": [1]}}
+        headers = {"X-Request-Id": "abc-1", "X-DataRobot-Api-Token": KEY}
+        answer = client.chat.completions.create(model="", extra_body=extra, extra_headers=headers, **ASK)
+        assert answer.id.startswith("chatcmpl-abc-1-")
+        told = asked(world)[-1]
+        assert told["body"] == {**ASK, "model": "datarobot-deployed-llm", "my_field": {"deep": [1]}}
+        assert told["headers"]["x-request-id"].startswith("abc-1-")
+        assert KEY not in json.dumps(told)
+        models = requests.get(f"{drum.url}/nim/v1/models", headers={"Authorization": KEY}, timeout=READY_SEC)
+        assert models.json()["data"][0]["max_model_len"] == 4096
+        assert KEY not in json.dumps(asked(world)[-1])
+        for path in ("/nim/v1/..%2f..%2fx", "/nim/%252e%252e/x"):
+            assert requests.get(drum.url + path, timeout=READY_SEC).status_code == 400
+        metrics = requests.get(f"{drum.url}/metrics", timeout=READY_SEC).text
+        assert 'nimdrum_requests_total{route="chat",status="404"} 2' in metrics
+        assert "vllm:num_requests_running" in metrics
+        drum.wait_for_line("engine.facts")
+        facts = next(line for line in drum.printed.splitlines() if "engine.facts" in line)
+        assert "version=2.0.5" in facts
+        assert "max_model_len=4096" in facts
+
+
+def test_defaults_for_chat_when_asked(world: World) -> None:
+    """With the switch on, what the request leaves out comes from the runtime parameters."""
+    world.fake(line="2.x", record_requests=True)
+    settings = {"max_tokens": 2, "system_prompt": "Be brief.", "apply_defaults_to_chat": True}
+    with drum_server(world, worker_class="gevent", **settings) as drum:
+        drum.wait_health(200)
+        answer = client_of(drum).chat.completions.create(model="", **ASK)
+        assert answer.choices[0].finish_reason == "length"
+        assert asked(world)[-1]["body"]["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("worker_class", ["", "sync", "gevent"], ids=["werkzeug", "gunicorn sync", "gunicorn gevent"])
+def test_callers_that_leave_and_an_engine_that_dies(world: World, worker_class: str) -> None:
+    """A caller that goes away frees the engine's slot; an engine killed in mid-stream ends in an error event; then
+    the next engine answers."""
+    world.fake(seconds_per_token=0.02, answer_tokens=3000, record_requests=True)
+    with drum_server(world, worker_class=worker_class) as drum:
+        drum.wait_health(200)
+        for left, stream in enumerate((False, True), start=1):
+            leave(world, drum, {**ASK, "stream": stream})
+            wait_for(lambda left=left: len(asked(world)) == left, READY_SEC)  # type: ignore[misc]
+        assert [request["complete"] for request in asked(world)] == [False, False]
+        with pytest.raises(openai.APIError, match="being restarted") as broken:
+            for number, _ in enumerate(client_of(drum).chat.completions.create(model="", stream=True, **ASK)):
+                if number == 3:
+                    os.kill(world.starts()[-1]["pid"], signal.SIGKILL)
+        assert isinstance(broken.value.body, dict)
+        assert broken.value.body["type"] == "engine_restarting"
+        drum.wait_health(200)
+        answer = client_of(drum).chat.completions.create(model="", max_tokens=3, **ASK)
+        assert answer.choices[0].message.content
+        assert len(world.starts()) == 2
+
+
+def leave(world: World, drum: Drum, body: dict[str, Any]) -> None:
+    """Send a chat request and hang up once the engine works on it, in a stream after its first event."""
+    text = json.dumps(body).encode()
+    where = urlsplit(drum.url)
+    with socket.create_connection((where.hostname or "", where.port or 0), timeout=READY_SEC) as connection:
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
+        if body["stream"]:
+            connection.recv(1000)
+        wait_for(lambda: works(world), READY_SEC)
+
+
+def works(world: World) -> bool:
+    """Whether the engine has a running request."""
+    (path,) = world.state_root.glob("*/state.json")
+    state = read_state(path)
+    assert state is not None
+    page = requests.get(f"{state.url}/v1/metrics", timeout=READY_SEC).text
+    return any(line.startswith("vllm:num_requests_running") and not line.endswith(" 0.0") for line in page.splitlines())

@@ -1,0 +1,52 @@
+"""Health is what the state file says: in every state, on every route, below any prefix."""
+
+import pytest
+from http_face import Face, face  # noqa: F401 - a fixture
+
+from nimdrum.health import ROUTES, health
+from nimdrum.supervisor.state import EngineState, Phase
+
+STATUS = {Phase.RUNNING: 200, Phase.FATAL: 513}  # all others, the missing one too: 503
+
+
+@pytest.mark.parametrize("prefix", ["", "/deployment/7"])
+@pytest.mark.parametrize("phase", [None, *Phase])
+def test_every_state_on_every_route(face: Face, phase: Phase | None, prefix: str) -> None:  # noqa: F811
+    """200 only while it runs, 513 only when it is given up, else 503 with a time to try again."""
+    face.says(phase, model="served", cause="The disk is full.", last_lines=("loading",))
+    client = face.client(prefix)
+    for route in ROUTES:
+        for method in ("GET", "HEAD"):
+            answer = client.open(prefix + route or "/", method=method)
+            assert answer.status_code == STATUS.get(phase, 503), (route, method)
+            assert ("Retry-After" in answer.headers) == (answer.status_code == 503)
+    assert client.get(f"{prefix}/info/").text == "drum"
+    assert client.post(f"{prefix}/ping/").text == "drum"
+
+
+def test_a_dead_supervisor_is_not_believed(face: Face) -> None:  # noqa: F811
+    """A state file that says RUNNING is worth nothing when no supervisor holds its lock."""
+    face.says(Phase.RUNNING, model="served")
+    client = face.client()
+    assert client.get("/health/").status_code == 200
+    face.close()
+    assert client.get("/health/").status_code == 503
+
+
+def test_the_progress_is_told_and_no_stack() -> None:
+    """While it loads: state, since when, restarts, cause, the last log line that is none of a stack."""
+    lines = ("Loading weights: 40%", "Traceback (most recent call last):", '  File "x.py", line 1, in f')
+    state = EngineState(
+        Phase.STARTING, "nim", "NIM 2.x", 1, since=100.0, restarts=2, cause="It crashed.", last_lines=lines
+    )
+    body, status, _ = health(state, now=130.0)
+    assert status == 503
+    expected = "STARTING for 30 s; restart 2; after: It crashed.; last line: Loading weights: 40%"
+    assert body == {"message": expected}
+
+
+def test_a_given_up_engine_shows_its_cause_and_not_its_log() -> None:
+    """The log lines of a dead engine may hold a stack; they are in the log."""
+    lines = ("Traceback (most recent call last):", "RuntimeError: secret internals")
+    body, _, _ = health(EngineState(Phase.FATAL, "nim", "NIM 2.x", 1, since=0.0, cause="No GPU.", last_lines=lines))
+    assert body == {"message": "ERROR: NIM 2.x did not start. No GPU."}

@@ -1,0 +1,77 @@
+"""model-metadata.yaml, the code and README.md agree: the YAML is the one list of what users can set."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from datarobot_drum.drum.model_metadata import read_model_metadata_yaml
+from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParametersLoader
+
+from nimdrum.parameter_table import replace_table, table
+from nimdrum.parameters import Parameter, convert, read_parameters
+from nimdrum.settings import ENGINES, LOG_LEVELS, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMETERS = read_parameters(ROOT)
+PROMISED = set(
+    "NGC_API_KEY NIM_MODEL_PROFILE NIM_LOG_LEVEL NIM_MAX_MODEL_LEN system_prompt prompt_column_name max_tokens n "
+    "temperature verifySSL served_model_name DR_NIM_SERVER_HOST DR_NIM_SERVER_PORT DR_NIM_HEALTH_ROUTE max_watchdog_restarts "
+    "max_watchdog_backoff_sec DRUM_OPENAI_CLIENT_TIMEOUT engine startup_timeout_sec max_concurrency row_timeout_sec "
+    "extra_output_columns".split()
+)
+
+
+def test_drum_accepts_the_file() -> None:
+    """DRUM checks it against its strict schema at every start."""
+    document = read_model_metadata_yaml(ROOT)
+    assert document["targetType"] == "textgeneration"
+    assert document["inferenceModel"]["targetName"] == "resultText"
+
+
+def test_drum_loads_the_parameters(tmp_path: Path) -> None:
+    """Through DRUM's loader every default arrives as the settings that we get without any file."""
+    values = tmp_path / "values.yaml"
+    values.write_text("max_tokens: 64\ntemperature: 0\nunknown: ignored\n")
+    with mock.patch.dict(os.environ):
+        RuntimeParametersLoader(str(values), str(ROOT)).setup_environment_variables()
+        loaded = load_settings(ROOT)
+    assert loaded == load_settings(ROOT, {"max_tokens": 64, "temperature": 0}.get)
+
+
+def test_the_promised_parameters_are_defined() -> None:
+    """None of them may go; more may come."""
+    assert set(PARAMETERS) >= PROMISED
+
+
+def test_each_definition_is_read_once_and_nothing_else_is() -> None:
+    """A parameter in the YAML that nobody reads, or one that is read but not defined, fails here."""
+    reads: Counter[str] = Counter()
+    load_settings(ROOT, lambda name: reads.update([name]))
+    assert reads == dict.fromkeys(PARAMETERS, 1)
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=list(PARAMETERS))
+def test_each_definition_is_complete(parameter: Parameter) -> None:
+    """It has a description and a default that its own rules accept; a number also has both bounds."""
+    assert parameter.description.endswith(".")
+    assert convert(parameter, None) == parameter.default
+    if parameter.default is not None:
+        assert convert(parameter, parameter.default) == parameter.default
+    if parameter.type == "numeric":
+        assert parameter.minimum is not None
+        assert parameter.maximum is not None
+
+
+@pytest.mark.parametrize(("name", "words"), [("engine", ENGINES), ("NIM_LOG_LEVEL", LOG_LEVELS)])
+def test_descriptions_list_the_allowed_words(name: str, words: tuple[str, ...]) -> None:
+    """DataRobot shows the description and no list of choices."""
+    described = PARAMETERS[name].description.replace(",", " ").replace(".", " ").split()
+    assert set(words) <= set(described)
+
+
+def test_the_readme_shows_this_list() -> None:
+    """Its table is the one that the file gives: `python -m nimdrum parameters --write README.md` renews it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert replace_table(readme, table(PARAMETERS.values())) == readme

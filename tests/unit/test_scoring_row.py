@@ -1,0 +1,339 @@
+"""`RowSender`: the life of one row, against a client that answers from a list and a clock that only waiting moves."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.scoring.answer import Completion, RowFailure
+from nimdrum.scoring.body import Sampling
+from nimdrum.scoring.client import Reply, TooSlow, Unreachable
+from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
+from nimdrum.scoring.row import Engine, RowSender
+from nimdrum.supervisor.attach import Endpoint
+
+HERE = Endpoint("127.0.0.1", 9999, "llama")
+ELSEWHERE = Endpoint("127.0.0.1", 9998, "llama-again")
+CLIENT_TIMEOUT_SEC = 3600.0
+
+Step = Reply | Exception
+
+
+def said(*texts: str, tokens: int | None = 7) -> Reply:
+    """A completion with these choices; `tokens` None leaves usage out."""
+    body: dict[str, Any] = {"choices": [{"message": {"content": text}, "finish_reason": "stop"} for text in texts]}
+    if tokens is not None:
+        body["usage"] = {"prompt_tokens": 11, "completion_tokens": tokens}
+    return Reply(200, {}, json.dumps(body).encode())
+
+
+def refused(status: int, message: str = "no", **headers: str) -> Reply:
+    body = json.dumps({"error": {"message": message}}).encode()
+    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+N_REFUSED = refused(400, "n must be 1 when using greedy sampling, got 3.")
+DEAD = refused(500, "Engine loop is not running.")
+
+
+@dataclass
+class World:
+    """An engine that answers from a list, the time, and the stop event; the history is what tests assert on."""
+
+    script: list[Step]
+    now: float = 0.0
+    ready: list[Endpoint | Exception] = field(default_factory=list)
+    """What waiting for the engine gives, one after another; without any, the same endpoint as before."""
+    stop_after: int | None = None
+    """The stop event is set in the wait of this number."""
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+    timeouts: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    ready_waits: list[float] = field(default_factory=list)
+    took_sec: float = 0.0
+    """How long each request takes."""
+
+    def clock(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        """threading.Event.wait, without waiting."""
+        self.waits.append(seconds)
+        self.now += seconds
+        return self.stop_after is not None and len(self.waits) >= self.stop_after
+
+    def client_for(self, endpoint: Endpoint) -> Any:
+        world = self
+
+        class Client:
+            def send(self, body: bytes, timeout_sec: float) -> Reply:
+                world.sent.append(json.loads(body))
+                world.ports.append(endpoint.port)
+                world.timeouts.append(timeout_sec)
+                world.now += world.took_sec
+                step = world.script.pop(0) if len(world.script) > 1 else world.script[0]
+                if isinstance(step, Exception):
+                    raise step
+                return step
+
+        return Client()
+
+    def wait_ready(self, timeout_sec: float) -> Endpoint:
+        self.ready_waits.append(timeout_sec)
+        found = self.ready.pop(0) if self.ready else HERE
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def sender(self, chance: Callable[[], float] = lambda: 0.0, **changes: Any) -> RowSender:
+        sampling = Sampling(
+            **{"model": "llama", "system_prompt": None, "max_tokens": 64, "temperature": None, "n": 1, **changes}
+        )
+        engine = Engine(HERE, self.client_for, self.wait_ready)
+        return RowSender(engine, sampling, CLIENT_TIMEOUT_SEC, self, chance, self.clock)  # type: ignore[arg-type]
+
+
+def world(*script: Step, **fields: Any) -> World:
+    """The last answer of the script is repeated for ever."""
+    return World(list(script), **fields)
+
+
+def test_an_answer_at_once() -> None:
+    """One request, no wait, and the time that is left as its limit."""
+    w = world(said("Paris."))
+    assert w.sender().send("Capital?", deadline=100) == Completion(("Paris.",), "stop", 11, 7)
+    assert [body["messages"][0]["content"] for body in w.sent] == ["Capital?"]
+    assert (w.timeouts, w.waits, w.ready_waits) == ([100], [], [])
+
+
+def test_a_request_has_its_own_limit_too() -> None:
+    """DRUM_OPENAI_CLIENT_TIMEOUT, when the row has more time than that."""
+    w = world(said("x"))
+    w.sender().send("Hi", deadline=float("inf"))
+    assert w.timeouts == [CLIENT_TIMEOUT_SEC]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [refused(s) for s in (408, 429, 500, 502, 503, 504)] + [Reply(200, {}, b"half a"), Unreachable("reset")],
+    ids=["408", "429", "500", "502", "503", "504", "broken 200", "reset"],
+)
+def test_what_may_pass_is_sent_again(first: Step) -> None:
+    """The same request after the first delay, and the answer of the second try is the row's."""
+    w = world(first, said("Paris."))
+    assert w.sender().send("Capital?", deadline=100) == Completion(("Paris.",), "stop", 11, 7)
+    assert w.sent[0] == w.sent[1]
+    assert w.waits == [FIRST_DELAY_SEC / 2]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422])
+def test_what_will_not_pass_is_not_sent_again(status: int) -> None:
+    """One request, and the engine's own words."""
+    w = world(refused(status, "no way"))
+    result = w.sender().send("Hi", deadline=100)
+    assert isinstance(result, RowFailure)
+    assert (result.status, result.message) == (status, "no way")
+    assert (len(w.sent), w.waits) == (1, [])
+
+
+def test_a_row_that_is_refused_again_and_again_is_given_up() -> None:
+    """After a fixed number of tries, with the last answer as its error."""
+    w = world(refused(503, "loading"))
+    result = w.sender().send("Hi", deadline=1e6)
+    assert result == RowFailure("engine_error", "loading", 502)
+    assert (len(w.sent), len(w.waits)) == (MOST_REFUSED + 1, MOST_REFUSED)
+    assert w.waits == sorted(w.waits)
+    assert w.ready_waits == []
+
+
+@pytest.mark.parametrize("lost", [Unreachable("refused"), DEAD], ids=["unreachable", "dead"])
+def test_a_lost_engine_is_waited_for(lost: Step) -> None:
+    """Each time until it is ready again, with the time that is left; after a fixed number of times it is given up."""
+    w = world(lost)
+    result = w.sender().send("Hi", deadline=1e6)
+    assert isinstance(result, RowFailure)
+    assert (len(w.sent), len(w.ready_waits)) == (MOST_BROKEN + 1, MOST_BROKEN)
+    assert w.ready_waits[0] == 1e6 - w.waits[0]
+
+
+def test_the_row_follows_the_engine_to_its_new_port() -> None:
+    """A restarted engine may have moved, and serve under another name."""
+    w = world(Unreachable("reset"), said("Paris."), ready=[ELSEWHERE])
+    sender = w.sender()
+    assert isinstance(sender.send("Capital?", deadline=100), Completion)
+    assert w.ports == [9999, 9998]
+    assert [body["model"] for body in w.sent] == ["llama", "llama-again"]
+    sender.send("Next?", deadline=100)
+    assert w.ports[-1] == 9998
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineStartError("the cause"), EngineUnavailableError("the cause"), SupervisorError("the cause")],
+    ids=lambda e: type(e).__name__,
+)
+def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception) -> None:
+    """With the supervisor's words, as the engine's fault."""
+    w = world(Unreachable("reset"), ready=[error])
+    assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", 503)
+    assert len(w.sent) == 1
+
+
+def test_a_slow_answer_is_not_asked_for_again() -> None:
+    """The engine still works on it: a second request would only add to its load."""
+    w = world(TooSlow("no answer within 100 s"))
+    assert w.sender().send("Hi", deadline=100) == RowFailure("timed_out", "no answer within 100 s", 504)
+    assert len(w.sent) == 1
+
+
+@pytest.mark.parametrize("deadline", [0.0, -5.0])
+def test_a_row_whose_time_is_over_is_not_sent(deadline: float) -> None:
+    """Nobody waits for it any more."""
+    w = world(said("x"))
+    result = w.sender().send("Hi", deadline=deadline)
+    assert isinstance(result, RowFailure)
+    assert (result.kind, result.status) == ("timed_out", 504)
+    assert w.sent == []
+
+
+def test_retry_after_is_obeyed() -> None:
+    """At least as long as the engine asked for."""
+    w = world(refused(429, "slow down", Retry_After="7"), said("x"))
+    assert isinstance(w.sender().send("Hi", deadline=100), Completion)
+    assert w.waits == [7]
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
+    """The row fails at once with what the engine said."""
+    w = world(refused(429, "slow down", Retry_After="100"), said("x"))
+    result = w.sender().send("Hi", deadline=100)
+    assert isinstance(result, RowFailure)
+    assert (result.kind, result.message) == ("rate_limited", "slow down")
+    assert w.waits == []
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    """No further request once the call has ended."""
+    w = world(refused(503, "loading"), stop_after=2)
+    assert isinstance(w.sender().send("Hi", deadline=1e6), RowFailure)
+    assert (len(w.sent), len(w.waits)) == (2, 2)
+
+
+def test_chance_spreads_the_tries() -> None:
+    """Rows that failed together do not come back together."""
+    w = world(refused(503), said("x"))
+    w.sender(chance=lambda: 0.5).send("Hi", deadline=100)
+    assert w.waits == [FIRST_DELAY_SEC * 0.75]
+
+
+# --- n choices ---
+
+
+def counts(w: World) -> list[int]:
+    """The n of each request."""
+    return [body.get("n", 1) for body in w.sent]
+
+
+def test_n_choices_in_one_request() -> None:
+    """Where the engine can."""
+    w = world(said("a", "b", "c"))
+    result = w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
+    assert result == Completion(("a", "b", "c"), "stop", 11, 7)
+    assert counts(w) == [3]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_n_refused_at_temperature_zero_is_asked_once(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """All choices would be the same; later rows do not ask with n again, and it is said once."""
+    w = world(refused(status, "n must be 1"), said("a"))
+    sender = w.sender(n=3, temperature=0)
+    assert sender.send("one", deadline=100) == Completion(("a",), "stop", 11, 7)
+    assert sender.send("two", deadline=100) == Completion(("a",), "stop", 11, 7)
+    assert counts(w) == [3, 1, 1]
+    assert len([m for m in caplog.messages if m.startswith("score.n_refused n=3")]) == 1
+
+
+def test_n_refused_otherwise_is_asked_one_by_one() -> None:
+    """The choices differ; tokens of the answers add up, the prompt's count once."""
+    w = world(N_REFUSED, said("a", tokens=1), said("b", tokens=2), said("c", tokens=4))
+    sender = w.sender(n=3, temperature=0.7)
+    assert sender.send("Hi", deadline=100) == Completion(("a", "b", "c"), "stop", 11, 7)
+    assert counts(w) == [3, 1, 1, 1]
+    sender.send("next", deadline=100)
+    assert counts(w)[4:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7], ids=["greedy", "not greedy"])
+def test_tokens_that_were_not_told_stay_untold(temperature: float) -> None:
+    """None and not 0, also where choices were asked for one by one."""
+    w = world(N_REFUSED, said("a", tokens=None))
+    result = w.sender(n=3, temperature=temperature).send("Hi", deadline=100)
+    assert isinstance(result, Completion)
+    assert (result.prompt_tokens, result.completion_tokens) == (None, None)
+
+
+def test_fewer_choices_than_asked_for_are_made_up_for() -> None:
+    """Some engines take n and answer with one choice (NIM 1.3.3): the others are asked for one by one."""
+    w = world(said("a"), said("b"), said("c"))
+    result = w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
+    assert isinstance(result, Completion)
+    assert result.texts == ("a", "b", "c")
+
+
+def test_a_bad_row_is_not_blamed_on_n() -> None:
+    """It is refused without n too: its own error is reported, and later rows still ask with n."""
+    w = world(refused(400, "too long"), refused(400, "too long"), said("a", "b", "c"))
+    sender = w.sender(n=3, temperature=0.7)
+    assert sender.send("Hi", deadline=100) == RowFailure("refused", "too long", 400)
+    assert isinstance(sender.send("next", deadline=100), Completion)
+    assert counts(w) == [3, 1, 3]
+
+
+def test_other_failures_are_not_blamed_on_n() -> None:
+    """A refusal that is none of a bad request is the row's."""
+    w = world(refused(404, "no such model"))
+    assert w.sender(n=3).send("Hi", deadline=100) == RowFailure("refused", "no such model", 404)
+    assert counts(w) == [3]
+
+
+def test_a_choice_that_fails_fails_the_row() -> None:
+    """A row with some of its choices is not what was asked for."""
+    w = world(N_REFUSED, said("a"), refused(404, "gone"))
+    assert w.sender(n=3, temperature=0.7).send("Hi", deadline=100) == RowFailure("refused", "gone", 404)
+
+
+STEPS = st.one_of(
+    st.sampled_from([said("a"), said("a", "b"), N_REFUSED, DEAD, Unreachable("reset"), TooSlow("slow")]),
+    st.sampled_from([408, 404, 413, 429, 500, 503]).map(refused),
+    st.floats(0, 60).map(lambda seconds: refused(429, Retry_After=str(seconds))),
+    st.binary(max_size=20).map(lambda body: Reply(200, {}, body)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(STEPS, min_size=1, max_size=30),
+    st.lists(
+        st.sampled_from([HERE, ELSEWHERE, EngineUnavailableError("later"), EngineStartError("never")]), max_size=5
+    ),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from([None, 0, 0.7]),
+    st.floats(0, 300),
+    st.floats(0, 5),
+)
+def test_every_row_ends(
+    script: list[Step], ready: list[Any], n: int, temperature: float | None, deadline: float, took_sec: float
+) -> None:
+    """Whatever the engine does: an answer or a failure, never an exception, and no wait beyond the deadline."""
+    w = world(*script, ready=ready, took_sec=took_sec)
+    result = w.sender(n=n, temperature=temperature).send("Hi", deadline)
+    assert isinstance(result, Completion | RowFailure)
+    assert len(w.sent) <= (n + 2) * (MOST_BROKEN + MOST_REFUSED + 2)
+    assert all(timeout > 0 for timeout in w.timeouts)
+    assert w.now <= deadline + took_sec
