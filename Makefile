@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INPUT ?= examples/prompts.csv
 OUTPUT ?= build/answers.csv
+COLUMN ?= promptText
 PORT ?= 8080
 DRUM_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
@@ -24,7 +25,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test check format format-check lint types readme audit lock clean
+.PHONY: help venv score serve test chaos chaos-sample check format format-check lint types readme audit lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -55,6 +56,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 # says otherwise.
 score serve: export MLOPS_RUNTIME_PARAM_engine ?= {"type":"string","payload":"llamacpp"}
 score serve: export MLOPS_RUNTIME_PARAM_max_tokens ?= {"type":"numeric","payload":256}
+score serve: export MLOPS_RUNTIME_PARAM_prompt_column_name ?= {"type":"string","payload":"$(COLUMN)"}
 score serve: export TARGET_NAME ?= resultText
 score serve: export PATH := $(BIN):$(PATH)
 
@@ -63,7 +65,7 @@ score: $(VENV)/.runtime  ## Answer the prompts of INPUT with a small real model 
 	@mkdir -p "$$(dirname "$(OUTPUT)")"
 	@drum score --code-dir . --language python --target-type textgeneration \
 		--input "$(INPUT)" --output "$(OUTPUT)" $(DRUM_ARGS)
-	@python -m nimdrum show "$(INPUT)" "$(OUTPUT)"
+	@python -m nimdrum show "$(INPUT)" "$(OUTPUT)" --column "$(COLUMN)"
 
 CHAT := {\"model\":\"datarobot-deployed-llm\",\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital city of France? Answer in one sentence.\"}],\"max_tokens\":64}
 
@@ -78,11 +80,19 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev  ## The tests
+test: $(VENV)/.dev  ## The tests, but for the chaos suite
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS)
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos"
 
-check: format-check lint types readme test score  ## All that CI runs: format, lint, types, README, tests, make score
+chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
+	@echo "== chaos: pytest tests/chaos"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos
+
+chaos-sample: $(VENV)/.dev
+	@echo "== chaos: a sample; make chaos runs all of it"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos -k "supervisor or sync and SIGTERM and not request"
+
+check: format-check lint types readme test chaos-sample score  ## Format, lint, types, README, tests, make score
 	@echo "== check: all passed"
 
 format: $(VENV)/.dev  ## Format the code and fix what ruff can fix

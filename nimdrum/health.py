@@ -25,7 +25,7 @@ def health(state: EngineState | None, now: float | None = None) -> Answer:
         return {"message": "OK", "model": state.model}, 200, {}
     if state is not None and state.phase is Phase.FATAL:
         cause = state.cause or "The log has the reason."
-        return {"message": f"ERROR: {state.line} did not start. {cause}"}, DRUM_PIPELINE_ERROR, {}
+        return {"message": f"ERROR: {state.line} has failed. {cause}"}, DRUM_PIPELINE_ERROR, {}
     progress = _progress(state, time.time() if now is None else now)
     return {"message": progress}, 503, {"Retry-After": str(RETRY_AFTER_SEC)}
 

@@ -27,7 +27,6 @@ from nimdrum.hosting import Hosting, read_hosting
 from nimdrum.log import event, get_logger
 from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.attach import Attachment, Endpoint, attach, describe_failure
-from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.state import Phase
 
 WATCH_EVERY_SEC = 1.0
@@ -163,8 +162,13 @@ def _watch(model: Model) -> None:
 
 def _halt(model: Model) -> None:
     """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
-    if try_lock(model.attachment.run_dir.halt_lock) is None:
-        time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by the other one, ends this worker
+    if model.hosting.gunicorn_master is not None:
+        try:
+            (model.attachment.run_dir.path / f"halted-{model.hosting.gunicorn_master}").touch(
+                mode=0o600, exist_ok=False
+            )
+        except FileExistsError:
+            time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
     os._exit(HALT_GUNICORN)
 
 

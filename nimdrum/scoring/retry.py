@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 FIRST_DELAY_SEC = 0.25
 LONGEST_DELAY_SEC = 15.0
+LONGEST_LOST_DELAY_SEC = 2.0
+"""After a lost connection: the wait until the engine is ready again comes on top of it."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ def next_delay(attempts: Attempts, chance: float, after_sec: float | None = None
     if attempts.broken > MOST_BROKEN or attempts.refused > MOST_REFUSED:
         return None
     step = max(0, attempts.broken + attempts.refused - 1)
-    delay = min(LONGEST_DELAY_SEC, FIRST_DELAY_SEC * 2.0**step) * (0.5 + 0.5 * chance)
+    longest = LONGEST_DELAY_SEC if attempts.refused else LONGEST_LOST_DELAY_SEC
+    delay = min(longest, FIRST_DELAY_SEC * 2.0**step) * (0.5 + 0.5 * chance)
     return max(delay, after_sec or 0.0)
 
 

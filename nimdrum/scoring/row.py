@@ -1,8 +1,10 @@
 """The life of one row: send, classify, wait, send again, until there is an answer or a reason why not."""
 
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +17,8 @@ from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.supervisor.attach import Endpoint
 
 BAD_REQUEST = (400, 422)
+SUSPECT_AFTER = 2
+SUSPECT_POLL_SEC = 0.05
 
 log = get_logger("score")
 
@@ -95,6 +99,7 @@ class RowSender:
         self._note = note
         self._split_reasoning = split_reasoning
         self._n_refused = False
+        self._suspects = threading.Lock()
 
     def send(self, prompt: str, deadline: float, own: Own = NOTHING_OWN) -> Result:
         """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does."""
@@ -143,14 +148,13 @@ class RowSender:
     def _ask(self, trip: _Trip, n: int) -> Result:
         attempts = Attempts()
         while True:
-            endpoint = self._engine.endpoint
             try:
-                if endpoint is None:
-                    endpoint = self._engine.found_again(trip.deadline - self._clock())
+                with self._company(attempts, trip):
+                    endpoint = self._engine.endpoint or self._engine.found_again(trip.deadline - self._clock())
+                    answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
                 self._budget.give_up(trip.answers_at_begin)
                 return RowFailure("engine_down", str(error), 503)
-            answer = self._send_once(endpoint, trip, n)
             self._note(answer)
             if not isinstance(answer, TryAgain):
                 self._budget.answered()
@@ -161,6 +165,23 @@ class RowSender:
                 self._engine.lost(endpoint)
             if not self._may_try_again(answer, attempts, trip, lost):
                 return answer.failure
+
+    @contextmanager
+    def _company(self, attempts: Attempts, trip: _Trip) -> Iterator[None]:
+        """Whom a row is sent with: one that was in flight when the engine died twice goes without other suspects.
+
+        One of them may be what kills the engine. Alone it uses up its own tries, and not those of its neighbours.
+        """
+        alone = attempts.broken >= SUSPECT_AFTER
+        while alone and not self._suspects.acquire(blocking=False):
+            # Waiting by way of `_stopped`, which leaves this row's place in the window to the one that has the lock.
+            if self._stopped.wait(SUSPECT_POLL_SEC) or self._clock() >= trip.deadline:
+                alone = False
+        try:
+            yield
+        finally:
+            if alone:
+                self._suspects.release()
 
     def _may_try_again(self, answer: TryAgain, attempts: Attempts, trip: _Trip, lost: bool) -> bool:
         """Wait for the next try; False when there is none."""

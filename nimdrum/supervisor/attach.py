@@ -156,7 +156,7 @@ def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
 def describe_failure(state: EngineState) -> str:
     """The cause of a FATAL engine and its last log lines, for a person."""
     lines = "".join(f"\n  | {line}" for line in state.last_lines[-SHOWN_LINES:])
-    return f"{state.line} did not start. {state.cause}" + (f" Its last log lines:{lines}" if lines else "")
+    return f"{state.line} has failed. {state.cause}" + (f" Its last log lines:{lines}" if lines else "")
 
 
 def describe_progress(state: EngineState | None) -> str:

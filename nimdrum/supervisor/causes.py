@@ -167,7 +167,9 @@ def find_cause(lines: Sequence[str], exit_code: int | None) -> Cause:
                 return cause
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     seen = f" Its last line was: {last[:SHOWN_CHARACTERS]}" if last else ""
-    return Cause(f"The engine ended {_ending(exit_code)} and gave no reason that is known here.{seen}", retry=None)
+    # SIGKILL comes from outside: the kernel's out-of-memory killer, or a person.
+    retry = True if exit_code == -signal.SIGKILL else None
+    return Cause(f"The engine ended {_ending(exit_code)} and gave no reason that is known here.{seen}", retry)
 
 
 def _ending(exit_code: int | None) -> str:

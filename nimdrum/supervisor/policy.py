@@ -6,7 +6,7 @@ No clock, process or file in here: times come with the events, and `run.py` carr
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from nimdrum.supervisor.state import Phase
+from nimdrum.supervisor.state import EngineState, Phase
 
 FIRST_BACKOFF_SEC = 2.0
 HEALED_AFTER_SEC = 1800.0
@@ -91,8 +91,12 @@ class Action(Enum):
     CLEAN_AND_END = "stop the engine and end"
 
 
-def begin(now: float) -> tuple[Life, Action]:
-    return Life(Phase.STARTING, since=now), Action.START
+def begin(now: float, inherited: EngineState | None = None) -> tuple[Life, Action]:
+    """The first state and action. `inherited` is what a supervisor left that was killed: its restarts still count."""
+    life = Life(Phase.STARTING, since=now)
+    if inherited is not None and inherited.phase in (Phase.RUNNING, Phase.STALLED, Phase.BACKOFF):
+        life = replace(life, restarts=inherited.restarts, was_ready=True)
+    return life, Action.START
 
 
 def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Life, Action]:

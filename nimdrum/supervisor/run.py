@@ -17,7 +17,7 @@ from nimdrum.supervisor.engine import CannotStart, Engine
 from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.rundir import RunDir, replace_file
-from nimdrum.supervisor.state import EngineState, Phase, write_state
+from nimdrum.supervisor.state import EngineState, Phase, read_state, write_state
 from nimdrum.supervisor.users import take_if_unused
 from nimdrum.supervisor.watch import Watch
 
@@ -42,7 +42,7 @@ class Supervisor:
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
         self._logged = (0, 0.0)
-        self._life, self._action = policy.begin(time.monotonic())
+        self._life, self._action = policy.begin(time.monotonic(), read_state(run_dir.state))
 
     def run(self) -> None:
         process.become_subreaper()

@@ -30,11 +30,6 @@ class RunDir:
         return self.path / "start.lock"
 
     @property
-    def halt_lock(self) -> Path:
-        """Locked (exclusive) by the one gunicorn worker that halts its master."""
-        return self.path / "halt.lock"
-
-    @property
     def masters(self) -> Path:
         """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>."""
         return self.path / "masters"

@@ -48,7 +48,7 @@ class Killer:
     def run(self) -> None:
         while sum(self.done.values()) < KILLS and not self.finished.is_set():
             wait_for(lambda: self._running() or self.finished.is_set(), READY_SEC)
-            self.finished.wait(self._chance.uniform(0.0, 0.4))
+            self.finished.wait(self._chance.uniform(0.2, 1.2))
             what = self._chance.choice(("engine", "worker", "supervisor"))
             if kill(self._pid_of(what)):
                 self.done[what] += 1
@@ -124,7 +124,7 @@ def test_kills_during_one_call_of_score(world: World, case: Case, case_name: str
 
     def killer() -> None:
         nonlocal killed
-        while killed < 20 and not finished.wait(chance.uniform(0.0, 0.4)):
+        while killed < 20 and not finished.wait(chance.uniform(0.2, 1.2)):
             state = model.attachment.state()
             if state is not None and state.phase is Phase.RUNNING:
                 killed += kill(chance.choice((state.engine_pid, state.supervisor_pid)))

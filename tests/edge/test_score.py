@@ -79,6 +79,20 @@ def test_an_over_long_prompt_is_told_apart(world: World, line: str) -> None:
     assert set(out["row_error"][:9]) == {""}
 
 
+def test_a_row_that_kills_the_engine_costs_one_row(world: World) -> None:
+    """The engine dies each time it gets this row: after some restarts the row is given up, and no other is lost."""
+    world.fake(crash_prompts_containing="poison", seconds_per_token=0.01)
+    asked = prompts(60, "poison", at=30)
+    model = world.ready_model(max_concurrency=16, max_watchdog_backoff_sec=1)
+    out = score_frame(frame_of(asked), model)
+    failed = out.index[out["row_error"] != ""].tolist()
+    assert failed == [30]
+    assert out["row_error"][30].startswith("engine_down: ")
+    state = model.attachment.state()
+    assert state is not None
+    assert state.restarts < 10
+
+
 def test_a_hanging_row_times_out_alone(world: World) -> None:
     """A row that is never answered ends at its own deadline; the others are answered."""
     world.fake(hang_prompts_containing="hang")
@@ -154,7 +168,7 @@ def test_a_dead_engine_keeps_the_answers_that_it_gave(world: World) -> None:
     assert answered["resultText"].tolist() == echoes([asked[i] for i in answered.index])
     failed = out[out["row_error"] != ""]
     assert all(error.startswith("engine_down: ") for error in failed["row_error"])
-    with pytest.raises(Exception, match="did not start"):  # and the next request fails as a whole
+    with pytest.raises(Exception, match="has failed"):  # and the next request fails as a whole
         score_frame(frame_of(asked), model)
 
 

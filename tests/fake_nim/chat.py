@@ -76,6 +76,8 @@ class Completions:
             width=chat.n,
         )
         async with self._engine.slot(job):
+            if self._config.crash_prompts_containing and self._config.crash_prompts_containing in chat.prompt:
+                self._die()
             if hangs:
                 self._on_trouble()
                 await asyncio.get_running_loop().create_future()  # until the client goes away

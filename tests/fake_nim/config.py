@@ -60,6 +60,7 @@ class FakeNimConfig:
     # Breaking and dying.
     reset_count: int = 0  # headers and half the body, then a TCP reset
     hang_prompts_containing: str = ""  # such a completion keeps its slot and is never answered
+    crash_prompts_containing: str = ""  # such a prompt kills the process as soon as it runs
     crash_after: int | None = None  # exactly so many answered, then dies with what is or comes in flight
     engine_dead_after: int | None = None  # exactly so many answered, then 500 for ever and ready 503
     crash_once: bool = False  # die_before_ready, crash_after, engine_dead_after, hang: not on starts after the first

@@ -49,4 +49,4 @@ def test_a_given_up_engine_shows_its_cause_and_not_its_log() -> None:
     """The log lines of a dead engine may hold a stack; they are in the log."""
     lines = ("Traceback (most recent call last):", "RuntimeError: secret internals")
     body, _, _ = health(EngineState(Phase.FATAL, "nim", "NIM 2.x", 1, since=0.0, cause="No GPU.", last_lines=lines))
-    assert body == {"message": "ERROR: NIM 2.x did not start. No GPU."}
+    assert body == {"message": "ERROR: NIM 2.x has failed. No GPU."}
