@@ -59,5 +59,5 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
 
 
 def slots(cores: int) -> int:
-    """Sequences that the engine decodes together: four for each core, which measured best on two cores."""
+    """Sequences that the engine decodes together. Each costs memory for its context, so not more than a few a core."""
     return max(4, min(32, 4 * cores))
