@@ -90,14 +90,23 @@ class ChatSpan:
 def rows_span(rows: int) -> Iterator[Span]:
     """One call of the score hook."""
     attributes: dict[str, Any] = {"gen_ai.operation.name": OPERATION, "nimdrum.rows": rows}
-    # DRUM's own span around the hook records what was raised; a second copy would hold the text twice.
+    # The text of an error may quote what a row held, so it stays out, as all texts do.
     with trace.get_tracer(SCOPE).start_as_current_span(
-        "nimdrum.score", kind=SpanKind.CLIENT, attributes=attributes, record_exception=False
+        "nimdrum.score",
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
-        yield span
+        try:
+            yield span
+        except BaseException as error:
+            span.set_status(StatusCode.ERROR)
+            _set(span, {"error.type": type(error).__name__})
+            raise
 
 
-def note_results(results: Iterable["Result"], model: str | None = None) -> None:
+def note_results(results: Iterable["Result"]) -> None:
     """Put the sums of a batch into its span, which is the current one."""
     span = trace.get_current_span()
     if not span.is_recording():
@@ -109,7 +118,6 @@ def note_results(results: Iterable["Result"], model: str | None = None) -> None:
     _set(
         span,
         {
-            "gen_ai.request.model": model,
             "gen_ai.usage.input_tokens": sum(answer.prompt_tokens or 0 for answer in answers),
             "gen_ai.usage.output_tokens": sum(answer.completion_tokens or 0 for answer in answers),
             "gen_ai.response.finish_reasons": sorted({answer.finish_reason or "none" for answer in answers}),

@@ -72,6 +72,6 @@ def as_chat_error(error: ExchangeError) -> ChatError:
         message = "The engine did not answer in time (DRUM_OPENAI_CLIENT_TIMEOUT, or DRUM's limit for one request)."
         return ChatError(message, 504, own_error(message, "timeout", 504))
     if isinstance(error, Broken | Refused):
-        message = "The engine ended before it had answered; it is being restarted. Ask again."
-        return ChatError(message, 503, own_error(message, "engine_restarting", 503))
+        message = "The engine's answer broke off; it may be restarting. Ask again."
+        return ChatError(message, 503, own_error(message, "engine_unavailable", 503))
     return ChatError("The caller went away.", STATUS_CLIENT_GONE)

@@ -80,7 +80,7 @@ class Exchange:
         except OSError as error:
             raise Refused(f"no connection to the engine ({error.strerror or type(error).__name__})") from error
         self._sock = self._connection.sock  # http.client forgets it once the head is read
-        self._sock.settimeout(timeout_sec + WATCH_EVERY_SEC)
+        self._sock.settimeout(max(timeout_sec, 0) + 2 * WATCH_EVERY_SEC)  # the watch is sooner
         threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
         try:
             self._response = self._send(ask)

@@ -67,7 +67,7 @@ def parameters(**values: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def drum(world: World, *arguments: str, **runtime_parameters: Any) -> Iterator[Drum]:
+def drum(world: World, *arguments: str, code_dir: Path = REPOSITORY, **runtime_parameters: Any) -> Iterator[Drum]:
     """`drum ARGUMENTS` on the repository's hooks, with the world's image and state folder; killed at the end."""
     log = world.folder / "drum.log"
     environ = {
@@ -78,7 +78,7 @@ def drum(world: World, *arguments: str, **runtime_parameters: Any) -> Iterator[D
         "NIMDRUM_IMAGE_ROOT": str(world.image_root),
         "NIMDRUM_STATE_DIR": str(world.state_root),
     }
-    common = ("--code-dir", str(REPOSITORY), "--language", "python", "--target-type", "textgeneration")
+    common = ("--code-dir", str(code_dir), "--language", "python", "--target-type", "textgeneration")
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [str(DRUM), *arguments, *common], env=environ, stdout=stream, stderr=subprocess.STDOUT, cwd=world.folder

@@ -138,8 +138,8 @@ def test_a_stream_that_breaks_off_ends_in_an_error_event(face: Face, engine: Eng
     assert [c.choices[0].delta.content for c in chunks[:2]] == ["one", "two"]
     error = error_of(chunks[2])
     assert error is not None
-    assert (error["code"], error["type"]) == (503, "engine_restarting")
-    assert json.loads(chunks[2].to_json(indent=None))["error"]["message"].startswith("The engine ended")
+    assert (error["code"], error["type"]) == (503, "engine_unavailable")
+    assert json.loads(chunks[2].to_json(indent=None))["error"]["message"].startswith("The engine's answer broke off")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,19 @@ def test_a_refusal_keeps_its_status(face: Face, engine: Engine, status: int) -> 
         assert refused.value.error["param"] == "p"
 
 
+def test_defaults_for_chat_when_asked(tmp_path: Path) -> None:
+    """With the switch on, what the request leaves out comes from the runtime parameters; without, nothing does."""
+    given = {"system_prompt": "Be brief.", "max_tokens": 5, "temperature": 0}
+    for switch in (True, False):
+        asked = Face(tmp_path / str(switch), apply_defaults_to_chat=switch, **given)
+        with contextlib.closing(asked), contextlib.closing(Engine()) as running:
+            asked.runs(running)
+            running.reply = lambda handler: answer(handler, json.dumps(COMPLETION).encode())
+            chat.complete(ASK, asked.model)
+            body = json.loads(running.asked[-1]["body"])
+        assert (body.get("max_tokens"), len(body["messages"])) == ((5, 2) if switch else (None, 1))
+
+
 # --- Pass-through ---
 
 
@@ -235,7 +248,7 @@ def test_pass_through_streams_and_tells_a_break(face: Face, engine: Engine) -> N
     assert next(pieces) == b"data: one\n\n"
     go_on.set()
     rest = b"".join(pieces)
-    assert b'"engine_restarting"' in rest
+    assert b'"engine_unavailable"' in rest
     assert rest.endswith(b"data: [DONE]\n\n")
     response.close()
 
