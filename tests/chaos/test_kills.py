@@ -68,7 +68,9 @@ class Killer:
 def predict(drum: Drum, rows: list[str]) -> list[str]:
     """The answers to one batch, sent again as a whole when its worker was killed: all or nothing."""
     for _ in range(KILLS):
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(
+            requests.RequestException
+        ):  # the worker was killed, perhaps in the middle of its answer
             body = "promptText\n" + "".join(f"{row}\n" for row in rows)
             reply = requests.post(f"{drum.url}/predict/", files={"X": ("x.csv", body)}, timeout=READY_SEC * 3)
             if reply.status_code == 200:

@@ -19,5 +19,5 @@ JSON file.
     wire.py      HTTP/1.1
     process.py   the edges of the process: signals, grandchildren, records
 
-One token is one whitespace-separated word. Every process ends by itself after `process.LIFE_SEC` (600 s).
+One token is one whitespace-separated word. Every process ends by itself after `process.LIFE_SEC` (20 minutes).
 """

@@ -16,7 +16,7 @@ from typing import Any
 from .config import FakeNimConfig
 from .wire import Request
 
-LIFE_SEC = 600  # nothing of the fake outlives this, whatever its test forgot
+LIFE_SEC = 1200  # nothing of the fake outlives this, whatever its test forgot
 GRANDCHILD_MARK = "fake_nim grandchild"
 _GRANDCHILD = f"# {GRANDCHILD_MARK}\nimport signal\nsignal.alarm({LIFE_SEC})\nwhile True: signal.pause()"
 _LEVELS_2X = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
