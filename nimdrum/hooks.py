@@ -1,9 +1,5 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
-import atexit
-import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,21 +15,17 @@ from nimdrum.errors import (
     EngineStartError,
     EngineUnavailableError,
     HTTPStatusError,
-    NimdrumError,
     SupervisorError,
 )
 from nimdrum.facts import log_facts
 from nimdrum.hosting import Hosting, read_hosting
+from nimdrum.lifecycle import let_go, say_goodbye_at_exit, watch_engine
 from nimdrum.log import event, get_logger
 from nimdrum.settings import Settings, load_settings
-from nimdrum.supervisor.attach import Attachment, Endpoint, attach, describe_failure
-from nimdrum.supervisor.state import Phase
+from nimdrum.supervisor.attach import Attachment, Endpoint, attach
 
-WATCH_EVERY_SEC = 1.0
-GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
+READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why
 REQUEST_MARGIN_SEC = 5.0  # an answer of ours must be out before DRUM kills the worker
-ORPHAN_GRACE_SEC = 10.0
-HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
 
 log = get_logger("hooks")
 
@@ -85,11 +77,11 @@ def load_model(code_dir: str) -> Model:
         )
     model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
     if hosting.gunicorn_master is None:
-        _say_goodbye_at_exit(model.attachment)
+        say_goodbye_at_exit(model.attachment)
     try:
         if not hosting.server:
             began = time.monotonic()
-            endpoint = model.ready(settings.startup_timeout_sec + GOODBYE_MARGIN_SEC)
+            endpoint = model.ready(settings.startup_timeout_sec + READY_MARGIN_SEC)
             event(
                 log,
                 "engine.attached",
@@ -99,85 +91,12 @@ def load_model(code_dir: str) -> Model:
             )
             log_facts(plan.line, endpoint)
     except BaseException:
-        model.attachment.release(plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
+        let_go(model.attachment)
         raise
     if hosting.server:
-        threading.Thread(target=_watch, args=(model,), name="nimdrum-watch", daemon=True).start()
+        watch_engine(hosting, model.attachment)
     _loaded = model
     return model
-
-
-def _say_goodbye_at_exit(attachment: Attachment) -> None:
-    """Stop the engine before this process ends, so that the command returns with nothing left behind.
-
-    DRUM's own handlers of SIGINT and SIGTERM end in `os._exit`, which skips atexit. Without this the engine
-    would still be stopped, by the supervisor that finds the lease free, but a moment after the prompt is back.
-    Only in processes that are not replaced: of gunicorn's workers only the master knows which end it is.
-    """
-    owner = os.getpid()
-
-    def goodbye() -> None:
-        if os.getpid() == owner:  # werkzeug's request forks inherit atexit and handlers
-            attachment.release(attachment.plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
-
-    atexit.register(goodbye)
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous = signal.getsignal(number)
-
-        def handler(number: int, frame: Any, previous: Any = previous) -> None:
-            goodbye()
-            if callable(previous):
-                previous(number, frame)
-            else:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-
-        signal.signal(number, handler)
-
-
-def _watch(model: Model) -> None:
-    """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
-    told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
-    while True:
-        time.sleep(WATCH_EVERY_SEC)
-        if model.hosting.gunicorn_master not in (None, os.getppid()):
-            _end_orphaned_worker()
-        try:
-            state = model.attachment.state()
-            if state is None:
-                model.attachment.ensure_supervisor()
-            elif state.phase is Phase.FATAL:
-                log.critical("%s", describe_failure(state))
-                if model.hosting.error_server:
-                    return  # health answers 513 with the cause from now on
-                _halt(model)
-            elif state.phase is Phase.RUNNING and state.engine_pid != told:
-                told = state.engine_pid
-                log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
-        except NimdrumError as error:
-            log.error("%s", error)
-
-
-def _halt(model: Model) -> None:
-    """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
-    if model.hosting.gunicorn_master is not None:
-        try:
-            (model.attachment.run_dir.path / f"halted-{model.hosting.gunicorn_master}").touch(
-                mode=0o600, exist_ok=False
-            )
-        except FileExistsError:
-            time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
-    os._exit(HALT_GUNICORN)
-
-
-def _end_orphaned_worker() -> None:
-    """End this worker, whose master was killed: gunicorn itself would notice after minutes, with port and GPU held."""
-    log.critical("gunicorn's master is gone; this worker ends too.")
-    os.kill(os.getpid(), signal.SIGTERM)  # finishes the request that it is in
-    time.sleep(ORPHAN_GRACE_SEC)
-    os._exit(1)
 
 
 def read_input_data(binary_data: bytes) -> pd.DataFrame:

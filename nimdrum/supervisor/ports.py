@@ -72,6 +72,6 @@ def listens_below(port: int) -> bool | None:
         except psutil.Error:
             hidden = True
             continue
-        if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
             return True
     return None if hidden else False

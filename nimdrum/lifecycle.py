@@ -1,0 +1,106 @@
+"""The end of a DRUM process, and what must happen before: the engine is let go, watched, or given up.
+
+DRUM has no hook for its own end, and each of its servers ends in another way (docs/decisions/0001 and 0002).
+"""
+
+import atexit
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from nimdrum.errors import NimdrumError
+from nimdrum.facts import log_facts
+from nimdrum.hosting import Hosting
+from nimdrum.log import get_logger
+from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
+from nimdrum.supervisor.state import Phase
+
+WATCH_EVERY_SEC = 1.0
+GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
+ORPHAN_GRACE_SEC = 10.0
+HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
+
+log = get_logger("hooks")
+
+
+def let_go(attachment: Attachment) -> None:
+    """Release the engine, and wait until it is stopped if nobody else uses it."""
+    attachment.release(attachment.plan.stop_timeout_sec + GOODBYE_MARGIN_SEC)
+
+
+def say_goodbye_at_exit(attachment: Attachment) -> None:
+    """Stop the engine before this process ends, so that the command returns with nothing left behind.
+
+    DRUM's own handlers of SIGINT and SIGTERM end in `os._exit`, which skips atexit. Without this the engine
+    would still be stopped, by the supervisor that finds the lease free, but a moment after the prompt is back.
+    Only in processes that are not replaced: of gunicorn's workers only the master knows which end it is.
+    """
+    owner = os.getpid()
+
+    def goodbye() -> None:
+        if os.getpid() == owner:  # werkzeug's request forks inherit atexit and handlers
+            let_go(attachment)
+
+    atexit.register(goodbye)
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous = signal.getsignal(number)
+
+        def handler(number: int, frame: Any, previous: Any = previous) -> None:
+            goodbye()
+            if callable(previous):
+                previous(number, frame)
+            else:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        signal.signal(number, handler)
+
+
+def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
+    """Start the thread that watches over the engine of a server."""
+    threading.Thread(target=_watch, args=(hosting, attachment), name="nimdrum-watch", daemon=True).start()
+
+
+def _watch(hosting: Hosting, attachment: Attachment) -> None:
+    """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
+    told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
+    while True:
+        time.sleep(WATCH_EVERY_SEC)
+        if hosting.gunicorn_master not in (None, os.getppid()):
+            _end_orphaned_worker()
+        try:
+            state = attachment.state()
+            if state is None:
+                attachment.ensure_supervisor()
+            elif state.phase is Phase.FATAL:
+                log.critical("%s", describe_failure(state))
+                if hosting.error_server:
+                    return  # health answers 513 with the cause from now on
+                _halt(hosting, attachment)
+            elif state.phase is Phase.RUNNING and state.engine_pid != told:
+                told = state.engine_pid
+                log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
+        except (NimdrumError, OSError) as error:
+            log.error("%s", error)
+
+
+def _halt(hosting: Hosting, attachment: Attachment) -> None:
+    """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
+    if hosting.gunicorn_master is not None:
+        try:
+            (attachment.run_dir.path / f"halted-{hosting.gunicorn_master}").touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
+    os._exit(HALT_GUNICORN)
+
+
+def _end_orphaned_worker() -> None:
+    """End this worker, whose master was killed: gunicorn itself would notice after minutes, with port and GPU held."""
+    log.critical("gunicorn's master is gone; this worker ends too.")
+    os.kill(os.getpid(), signal.SIGTERM)  # finishes the request that it is in
+    time.sleep(ORPHAN_GRACE_SEC)
+    os._exit(1)
