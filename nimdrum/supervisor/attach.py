@@ -15,6 +15,7 @@ from nimdrum.engines.plan import EnginePlan
 from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.log import event, get_logger
 from nimdrum.supervisor.locks import is_locked, lock, locked
+from nimdrum.supervisor.process import sweep
 from nimdrum.supervisor.rundir import RunDir, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import register_master
@@ -103,6 +104,16 @@ class Attachment:
             if waited > REACTION_SEC and state is not None and state.phase is not Phase.STOPPING:
                 return  # somebody else still uses it
             time.sleep(POLL_SEC)
+        self._sweep_after_a_killed_supervisor()
+
+    def _sweep_after_a_killed_supervisor(self) -> None:
+        """End what a supervisor that was killed left behind: nobody may come after us whose supervisor would do it."""
+        state = read_state(self.run_dir.state)
+        if state is None or state.phase is Phase.STOPPING or is_locked(self.run_dir.supervisor_lock):
+            return
+        with locked(self.run_dir.start_lock, START_TIMEOUT_SEC):
+            if not is_locked(self.run_dir.supervisor_lock):
+                sweep(str(self.run_dir.path))
 
 
 def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: int | None) -> Attachment:

@@ -119,11 +119,23 @@ def test_a_killed_supervisor_takes_the_engine_along_and_leaves_no_orphan(world: 
     assert state is not None
     orphans = world.starts()[0]["grandchildren"]
     os.kill(state.supervisor_pid, signal.SIGKILL)
+    wait_for(lambda: model.attachment.state() is None, READY_SEC)
     wait_for(lambda: state.engine_pid not in [p.pid for p in world.processes()], READY_SEC)
     model.ready(READY_SEC)
     alive = [p.pid for p in world.processes()]
     assert not set(orphans) & set(alive)
     assert len(world.starts()) == 2
+
+
+def test_the_last_user_sweeps_after_a_killed_supervisor(world: World) -> None:
+    """Nobody comes after us whose supervisor would do it: whoever lets go last leaves no orphan."""
+    world.fake(grandchildren=2, grandchildren_ignore_sigterm=True, grandchildren_own_session=True)
+    model = world.ready_model()
+    state = model.attachment.state()
+    assert state is not None
+    os.kill(state.supervisor_pid, signal.SIGKILL)
+    model.attachment.release(READY_SEC)
+    world.wait_until_empty()
 
 
 def test_whoever_comes_while_the_engine_stops_gets_a_new_one(world: World) -> None:
