@@ -68,6 +68,8 @@ def load_model(code_dir: str) -> Model:
     """
     global _loaded
     hosting = read_hosting(code_dir)
+    if hosting.gunicorn_master == 0:
+        raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)
     plan = plan_engine(settings, hosting, find_nim(hosting.image_root), embedded_model())
     if plan.engine == "llamacpp" and settings.engine == "auto":

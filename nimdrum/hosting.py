@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Hosting:
     server: bool
     """True in `drum server`, False in `drum score` and when the hooks are used from a script."""
     gunicorn_master: int | None
-    """Process id of the gunicorn master, which replaces a worker that dies; None without gunicorn."""
+    """Process id of the gunicorn master, which replaces a worker that dies; None without gunicorn, 0 if it is gone."""
     error_server: bool
     """DRUM keeps answering 513 after a failed start instead of ending."""
     target_column: str
@@ -34,7 +34,10 @@ class Hosting:
 
 
 def read_hosting(
-    code_dir: str | Path, environ: Mapping[str, str] = os.environ, argv: Sequence[str] | None = None
+    code_dir: str | Path,
+    environ: Mapping[str, str] = os.environ,
+    argv: Sequence[str] | None = None,
+    find_master: Callable[[], int] = lambda: gunicorn_master(os.getppid()),
 ) -> Hosting:
     """Read the facts. `argv` is DRUM's command line (gunicorn workers have it in sys.argv too)."""
     argv = sys.argv if argv is None else argv
@@ -42,7 +45,7 @@ def read_hosting(
     return Hosting(
         code_dir=Path(code_dir).resolve(),
         server=len(argv) > 1 and argv[1] == "server",
-        gunicorn_master=os.getppid() if gunicorn else None,
+        gunicorn_master=find_master() if gunicorn else None,
         error_server="--with-error-server" in argv
         or environ.get("WITH_ERROR_SERVER", "").lower() in ("1", "true", "yes"),
         target_column=_target_column(environ.get("TARGET_NAME", "")),
@@ -52,6 +55,17 @@ def read_hosting(
         state_root=_state_root(environ),
         environ=dict(environ),
     )
+
+
+def gunicorn_master(parent: int) -> int:
+    """`parent` if it is a gunicorn, else 0: the parent of an orphaned worker is init, which never ends.
+
+    In a container the master may be process 1 itself, so the number alone does not tell.
+    """
+    try:
+        return parent if b"gunicorn" in Path(f"/proc/{parent}/cmdline").read_bytes() else 0
+    except OSError:
+        return 0
 
 
 def _target_column(name: str) -> str:

@@ -105,6 +105,16 @@ def test_a_loading_server_is_ended(world: World, case: Case, mode: dict[str, Any
         case.check(ended(mode, action), aftermath(world, drum))
 
 
+@cases(GUNICORN, {"SIGKILL while booting": signal.SIGKILL})
+def test_a_booting_server_is_ended(world: World, case: Case, mode: dict[str, Any], action: signal.Signals) -> None:
+    """The master dies while its workers still import: they must not take init for the master, which never ends."""
+    fake(world)
+    with drum_server(world, **mode) as drum:
+        drum.wait_for_line("Booting worker")
+        drum.process.send_signal(action)
+        case.check(ended(mode, action), aftermath(world, drum))
+
+
 @cases(SERVERS, {"start fails": {}})
 def test_a_start_that_fails(world: World, case: Case, mode: dict[str, Any], action: dict[str, Any]) -> None:
     """The engine dies before it was ready: the server ends with 3 and the cause is in its log."""

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from nimdrum.hosting import Hosting, read_hosting
+from nimdrum.hosting import Hosting, gunicorn_master, read_hosting
 
 SCORE = ["drum", "score", "--code-dir", "."]
 SERVER = ["drum", "server", "--code-dir", "."]
+MASTER = 4711
 GUNICORN = {"DRUM_GUNICORN_DRUM_ARGS": "server --code-dir ."}
 
 
 def hosting(environ: dict[str, str] | None = None, argv: list[str] | None = None) -> Hosting:
-    return read_hosting("/opt/code", environ or {}, argv or SCORE)
+    return read_hosting("/opt/code", environ or {}, argv or SCORE, find_master=lambda: MASTER)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ def hosting(environ: dict[str, str] | None = None, argv: list[str] | None = None
     [
         pytest.param(SCORE, {}, {"server": False, "gunicorn_master": None, "error_server": False}, id="score"),
         pytest.param(SERVER, {}, {"server": True, "gunicorn_master": None}, id="werkzeug"),
-        pytest.param(SERVER, GUNICORN, {"server": True, "gunicorn_master": os.getppid()}, id="gunicorn"),
+        pytest.param(SERVER, GUNICORN, {"server": True, "gunicorn_master": MASTER}, id="gunicorn"),
         pytest.param(["script.py"], {}, {"server": False}, id="a script"),
         pytest.param(["drum", "score", "--input", "server"], {}, {"server": False}, id="server as a file name"),
         pytest.param([*SERVER, "--with-error-server"], {}, {"error_server": True}, id="error server by option"),
@@ -109,3 +110,9 @@ def test_without_gunicorn_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> 
     """werkzeug's time-out is one of the socket."""
     monkeypatch.setenv("MLOPS_RUNTIME_PARAM_DRUM_CLIENT_REQUEST_TIMEOUT", '{"type":"numeric","payload":60}')
     assert hosting({}, SERVER).request_timeout_sec is None
+
+
+def test_init_is_not_taken_for_the_master() -> None:
+    """The parent of an orphaned worker is init: an engine that waits for its end would never stop."""
+    assert gunicorn_master(os.getpid()) == 0  # pytest is no gunicorn
+    assert gunicorn_master(2**22 + 1) == 0  # and this is no process
