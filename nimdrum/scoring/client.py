@@ -43,11 +43,12 @@ class TooSlow(Exception):
 class Flight:
     """The connections that carry one call's rows, so that they can be cut when nobody waits for the answers any more.
 
-    A cut connection tells the engine to stop working on its row.
+    A cut connection tells the engine to stop working on its row. `request_id` makes an id for each request, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, request_id: Callable[[], str | None] = lambda: None) -> None:
         self.stopped = threading.Event()
+        self._request_id = request_id
         self._carrying: set[Connection] = set()
 
     def cut(self) -> None:
@@ -55,6 +56,11 @@ class Flight:
         self.stopped.set()
         for connection in list(self._carrying):
             _hang_up(connection)
+
+    def headers(self) -> dict[str, str]:
+        """For one request: the id under which the engine logs it is told apart from those of the other rows."""
+        made = self._request_id()
+        return {**HEADERS, "X-Request-Id": made} if made else HEADERS
 
     def add(self, connection: Connection) -> None:
         self._carrying.add(connection)
@@ -123,7 +129,7 @@ class EngineClient:
         whole = False
         try:
             self._allow(connection, deadline)
-            connection.request(method, path, body, HEADERS)
+            connection.request(method, path, body, flight.headers())
             response = connection.getresponse()
             headers = cast(Mapping[str, str], response.headers)  # names in any case
             reply = Reply(response.status, headers, self._read(connection, response, deadline))

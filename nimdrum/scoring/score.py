@@ -18,6 +18,7 @@ from nimdrum.scoring.run import run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.tracing import note_results, rows_span
+from nimdrum.web.caller import current_caller
 from nimdrum.web.metrics import count_rows
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
         str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
     )
     traffic.gate.found(endpoint)
-    call = _Call(traffic, Flight(), request_deadline)
+    call = _Call(traffic, Flight(current_caller().engine_request_id), request_deadline)
     sender = RowSender(
         Engine(endpoint, call.client, call.wait_ready, call.lost),
         sampling_of(settings, endpoint.model),

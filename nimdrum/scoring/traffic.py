@@ -16,7 +16,7 @@ from nimdrum.supervisor.attach import Endpoint
 
 FINDING_SEC = 0.1
 WATCHING_SEC = 0.5
-POLL_SHARE = 0.1
+POLL_SHARE = 0.05
 """The metrics page may take this share of the time at most: making it costs the engine's HTTP front."""
 LONGEST_POLL_SEC = 2.0
 LINGER_SEC = 5.0
@@ -73,7 +73,7 @@ class Traffic:
             work = page.read(self.client(endpoint), endpoint) if endpoint is not None else Work(None, None, None)
             took = time.monotonic() - began
             before = self.window.size
-            if self.window.look(work.running, work.waiting):
+            if self.window.look(work.running, work.waiting, work.progress):
                 event(
                     log,
                     "window.moved",
@@ -108,7 +108,7 @@ class MetricsPage:
             self._endpoint, self._path, self._misses = endpoint, None, 0
         paths = (self._path,) if self._path else PATHS if self._misses < MISSES else ()
         for path in paths:
-            with contextlib.suppress(Unreachable, TooSlow):
+            with contextlib.suppress(Unreachable, TooSlow, ValueError):  # ValueError: a page with a number that is none
                 reply = client.get(path, PAGE_TIMEOUT_SEC)
                 work = read_work(reply.body.decode("utf-8", "replace")) if reply.status == 200 else None
                 if work is not None and work.waiting is not None:

@@ -10,8 +10,11 @@ from nimdrum.scoring.limiter import Bounds, Sample, first_state, next_limit
 BLIND = {"nim": 128, "external": 128, "llamacpp": 16}
 """Rows in flight where the engine shows no queue: an H100 with an 8B model is nearly full at 128; the embedded engine
 has four slots for each core and a short queue behind them."""
-CEILING = {"nim": 1024, "external": 1024, "llamacpp": 64}
-"""vLLM runs at most 1024 requests together unless told otherwise."""
+FREE = {"nim": 256, "external": 256, "llamacpp": 16}
+"""Up to here an empty queue is reason enough to grow: all engines run so many requests together."""
+CEILING = {"nim": 512, "external": 512, "llamacpp": 64}
+"""An H200 with an 8B model was no faster with 1024 in flight than with 512 (docs/performance.md); a user who knows
+better sets max_concurrency."""
 START = 32
 WARM_SEC = 60.0
 COME_BACK_SEC = 0.5
@@ -20,7 +23,8 @@ COME_BACK_SEC = 0.5
 def bounds_for(engine: str, max_concurrency: int) -> Bounds:
     """Between which sizes the window moves; `max_concurrency` 0 means that the user did not limit it."""
     ceiling = max_concurrency or CEILING[engine]
-    return Bounds(start=min(START, BLIND[engine], ceiling), blind=min(BLIND[engine], ceiling), ceiling=ceiling)
+    start, blind, free = (min(bound, ceiling) for bound in (min(START, BLIND[engine]), BLIND[engine], FREE[engine]))
+    return Bounds(start, blind, free, ceiling)
 
 
 class Window:
@@ -31,7 +35,7 @@ class Window:
     """
 
     def __init__(self, bounds: Bounds | int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bounds = Bounds(bounds, bounds, bounds) if isinstance(bounds, int) else bounds
+        self._bounds = Bounds(bounds, bounds, bounds, bounds) if isinstance(bounds, int) else bounds
         self._clock = clock
         self._state = first_state(self._bounds)
         self.in_flight = 0
@@ -98,7 +102,7 @@ class Window:
                 self._answered += 1
                 self._answered_at = self._clock()
 
-    def look(self, running: float | None = None, waiting: float | None = None) -> bool:
+    def look(self, running: float | None = None, waiting: float | None = None, progress: float | None = None) -> bool:
         """Find the size anew from what happened since the last look and what the engine says; True if it moved."""
         with self._free:
             sample = Sample(
@@ -110,6 +114,7 @@ class Window:
                 self._retry_after_sec,
                 running,
                 waiting,
+                progress,
             )
             before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
             self._peak = self.in_flight

@@ -225,6 +225,29 @@ def test_a_stop_ends_the_waiting() -> None:
     assert (len(w.sent), len(w.waits)) == (2, 2)
 
 
+def test_there_is_no_storm_of_retries() -> None:
+    """An engine that refuses everything: the first row uses all its tries, the others one each, until one is answered."""
+    w = world(refused(503, "loading"))
+    sender = w.sender()
+    for _ in range(50):
+        assert isinstance(sender.send("Hi", deadline=1e6), RowFailure)
+    assert len(w.sent) == MOST_REFUSED + 1 + 49
+    w.script = [said("Paris.")]
+    assert isinstance(sender.send("Capital?", deadline=1e6), Completion)
+    w.script = [refused(503, "loading"), said("Paris.")]
+    assert isinstance(sender.send("Capital?", deadline=1e6), Completion)
+
+
+def test_a_row_tells_its_tries_and_its_time() -> None:
+    """Waiting between the tries included; also when it failed."""
+    w = world(refused(503), said("x"), took_sec=2.0)
+    result = w.sender().send("Hi", deadline=100)
+    assert (result.attempts, result.latency_sec) == (2, 4.0 + FIRST_DELAY_SEC / 2)
+    w.script = [refused(404)]
+    failure = w.sender().send("Hi", deadline=100)
+    assert (failure.attempts, failure.latency_sec) == (1, 2.0)
+
+
 def test_chance_spreads_the_tries() -> None:
     """Rows that failed together do not come back together."""
     w = world(refused(503), said("x"))

@@ -1,0 +1,257 @@
+"""`next_limit`: what it does with one look, and where it ends up with engines that exist only as arithmetic."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nimdrum.scoring.limiter import (
+    COOL_DOWN_SEC,
+    LAG_SEC,
+    LONGEST_CLOSED_SEC,
+    PRESSED_SAMPLES,
+    PROOF_SEC,
+    Bounds,
+    Sample,
+    State,
+    first_state,
+    next_limit,
+)
+
+BOUNDS = Bounds(start=32, blind=128, free=256, ceiling=512)
+BUSY = Sample(10.0, 64, 64, 10, 0, running=64, waiting=0, progress=1000)
+AT_64 = replace(first_state(BOUNDS), limit=64, sighted=True)
+
+
+def after(state: State, *samples: Sample, bounds: Bounds = BOUNDS) -> State:
+    for sample in samples:
+        state = next_limit(state, sample, bounds)
+    return state
+
+
+# --- one look ---
+
+
+def test_it_doubles_while_nothing_waits() -> None:
+    """The engine has no queue and every place was taken."""
+    assert after(AT_64, BUSY).limit == 128
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(replace(BUSY, peak=63), id="a place was free all the time"),
+        pytest.param(replace(BUSY, waiting=1), id="one waits: the engine is full"),
+        pytest.param(replace(BUSY, in_flight=5), id="the call is at its end"),
+    ],
+)
+def test_it_holds(sample: Sample) -> None:
+    """Growth needs an empty queue and a window that was really used."""
+    assert after(AT_64, sample, sample, sample).limit == 64
+
+
+def test_one_look_at_a_queue_is_not_enough() -> None:
+    """A burst is gone at the next look; a queue is still there."""
+    state = replace(AT_64, limit=128)
+    full = replace(BUSY, in_flight=128, peak=128, waiting=64)
+    assert after(state, full).limit == 128
+    assert after(state, *[full] * PRESSED_SAMPLES).limit == 71  # what runs, and a tenth
+
+
+def test_a_cut_is_not_made_twice() -> None:
+    """Requests that are under way leave the queue only as others end: the same look again changes nothing."""
+    full = replace(BUSY, in_flight=512, peak=512, running=256, waiting=256)
+    cut = after(replace(AT_64, limit=512), *[full] * PRESSED_SAMPLES)
+    assert after(cut, *[full] * 20).limit == cut.limit == 282
+
+
+def test_after_a_queue_it_grows_by_small_steps() -> None:
+    """Which double as long as the queue stays empty."""
+    state = replace(AT_64, was_pressed=True)
+    limits = []
+    for number in range(4):
+        state = after(state, replace(BUSY, in_flight=state.limit, peak=state.limit, now_sec=10.0 + number))
+        limits.append(state.limit)
+    assert limits == [66, 70, 78, 94]
+
+
+def test_overload_halves_once_in_a_while() -> None:
+    """Failures of rows that were sent before the cut do not cut again."""
+    overloaded = replace(BUSY, answered=10, overloads=5)
+    state = after(AT_64, overloaded)
+    assert state.limit == 32
+    assert after(state, replace(overloaded, now_sec=10 + COOL_DOWN_SEC / 2)).limit == 32
+    assert after(state, replace(overloaded, in_flight=32, peak=32, now_sec=10 + COOL_DOWN_SEC)).limit == 16
+
+
+def test_no_growth_while_it_cools_down() -> None:
+    """An engine that was too busy a moment ago is not pushed again at once."""
+    state = after(AT_64, replace(BUSY, overloads=5))
+    assert after(state, replace(BUSY, in_flight=32, peak=32, now_sec=10 + COOL_DOWN_SEC / 2)).limit == 32
+
+
+def test_a_rare_failure_is_no_overload() -> None:
+    """One lost connection among hundreds of answers."""
+    assert after(AT_64, replace(BUSY, answered=200, overloads=1)).limit == 128
+
+
+@pytest.mark.parametrize(("asked_sec", "closed_sec"), [(0.0, 0.0), (7.0, 7.0), (3600.0, LONGEST_CLOSED_SEC)])
+def test_retry_after_closes_the_window(asked_sec: float, closed_sec: float) -> None:
+    """For as long as the engine asked, within reason: each row obeys the whole of it by itself."""
+    state = after(AT_64, replace(BUSY, answered=0, overloads=1, retry_after_sec=asked_sec))
+    assert state.closed_until_sec == 10 + closed_sec
+
+
+def test_without_metrics_it_is_fixed() -> None:
+    """At once; after a cut it comes back step by step."""
+    unseen = replace(BUSY, running=None, waiting=None)
+    assert after(first_state(BOUNDS), unseen).limit == BOUNDS.blind
+    state = after(first_state(BOUNDS), unseen, replace(unseen, overloads=50, in_flight=128, peak=128))
+    assert state.limit == 64
+    later = [replace(unseen, now_sec=20.0 + i, in_flight=128, peak=128) for i in range(30)]
+    assert after(state, later[0]).limit == 72
+    assert after(state, *later).limit == BOUNDS.blind
+
+
+def test_metrics_that_fail_once_change_nothing() -> None:
+    """The engine is too busy to show its page."""
+    state = replace(AT_64, limit=300)
+    assert after(state, replace(BUSY, running=None, waiting=None)).limit == 300
+
+
+@pytest.mark.parametrize(("tokens_per_sec", "limit"), [(10_000, 256), (15_000, 512)], ids=["not worth it", "worth it"])
+def test_a_large_window_must_pay_off(tokens_per_sec: int, limit: int) -> None:
+    """Where nothing waits, twice the size is kept only when the engine became faster by it."""
+
+    def looks(start: float, size: int, rate: float) -> list[Sample]:
+        times = [start + LAG_SEC, start + LAG_SEC + PROOF_SEC + 0.1]
+        return [Sample(t, size, size, 50, 0, running=size, waiting=0, progress=rate * t) for t in times]
+
+    small = replace(AT_64, limit=256)
+    large = after(small, *looks(10, 256, 10_000))
+    assert large.limit == 512
+    bounds = replace(BOUNDS, ceiling=1024)
+    kept = after(replace(large, limit=512), *looks(20, 512, tokens_per_sec), bounds=bounds)
+    assert kept.limit == (256 if limit == 256 else 1024)
+
+
+SAMPLES = st.builds(
+    Sample,
+    now_sec=st.floats(0, 1e6),
+    in_flight=st.integers(0, 2000),
+    peak=st.integers(0, 2000),
+    answered=st.integers(0, 10_000),
+    overloads=st.integers(0, 100),
+    retry_after_sec=st.floats(0, 1e6),
+    running=st.none() | st.floats(0, 1e5),
+    waiting=st.none() | st.floats(0, 1e5),
+    progress=st.none() | st.floats(0, 1e12),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SAMPLES, max_size=30), st.integers(1, 4096))
+def test_it_never_leaves_its_bounds(samples: list[Sample], ceiling: int) -> None:
+    """Whatever is seen: at least one row, never more than the user or the engine allows."""
+    bounds = Bounds(min(32, ceiling), min(128, ceiling), min(256, ceiling), ceiling)
+    state = first_state(bounds)
+    for sample in samples:
+        before, state = state, next_limit(state, sample, bounds)
+        assert 1 <= state.limit <= ceiling
+        assert state.closed_until_sec <= max(before.closed_until_sec, sample.now_sec + LONGEST_CLOSED_SEC)
+        if sample.overloads > sample.answered:
+            assert state.limit <= before.limit
+
+
+# --- an engine made of arithmetic ---
+
+
+class Engine:
+    """`slots` requests run together; a step makes one token for each of them and takes `step_sec(running)`."""
+
+    def __init__(self, slots: int, tokens: int, step_sec: Callable[[int], float]) -> None:
+        self.slots, self.tokens, self.step_sec = slots, tokens, step_sec
+        self.running: list[list[float]] = []
+        self.waiting: list[int] = []
+        self.made = 0.0
+
+    def step(self, seconds: float) -> list[int]:
+        """Let time pass; the clients whose requests ended."""
+        tokens = seconds / self.step_sec(max(1, len(self.running)))
+        self.made += tokens * len(self.running)
+        for job in self.running:
+            job[0] -= tokens
+        ended = [int(job[1]) for job in self.running if job[0] <= 0]
+        self.running = [job for job in self.running if job[0] > 0]
+        while self.waiting and len(self.running) < self.slots:
+            self.running.append([self.tokens, self.waiting.pop(0)])
+        return ended
+
+
+class Client:
+    """Keeps as many requests with the engine as its limit allows, for ever."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.state = first_state(bounds)
+        self.in_flight = self.peak = self.answered = self.done = 0
+
+    def look(self, now: float, engine: Engine) -> None:
+        sample = Sample(
+            now, self.in_flight, self.peak, self.answered, 0, 0.0, len(engine.running), len(engine.waiting), engine.made
+        )
+        self.state = next_limit(self.state, sample, self.bounds)
+        self.peak, self.answered = self.in_flight, 0
+
+
+def simulate(engine: Engine, clients: list[Client], seconds: float) -> list[int]:
+    """Rows of each client that were answered in the second half of the time."""
+    now, halfway = 0.0, None
+    while now < seconds:
+        now = round(now + 0.01, 2)
+        for number, client in enumerate(clients):
+            engine.waiting += [number] * (client.state.limit - client.in_flight)
+            client.in_flight = max(client.in_flight, client.state.limit)
+            client.peak = max(client.peak, client.in_flight)
+        for number in engine.step(0.01):
+            clients[number].in_flight -= 1
+            clients[number].answered += 1
+            clients[number].done += 1
+        for number, client in enumerate(clients):
+            if round(100 * now) % 25 == 7 * number:
+                client.look(now, engine)
+        if halfway is None and now >= seconds / 2:
+            halfway = [client.done for client in clients]
+    return [client.done - was for client, was in zip(clients, halfway or [], strict=True)]
+
+
+@pytest.mark.parametrize("slots", [8, 64, 256])
+@pytest.mark.parametrize("tokens", [4, 32])
+def test_it_fills_the_engine_and_no_more(slots: int, tokens: int) -> None:
+    """Within 5 % of all that the engine can do, with a short queue."""
+    engine, client = Engine(slots, tokens, lambda running: 0.02), Client(BOUNDS)
+    done = simulate(engine, [client], 16)[0]
+    assert done >= 0.95 * slots * 8 / (0.03 + 0.02 * tokens)  # a row takes up to two steps of the simulation more
+    assert client.state.limit <= slots + max(8, slots // 4)
+
+
+def test_it_stops_where_the_engine_is_no_faster() -> None:
+    """No queue ever forms, but beyond 256 all requests only slow each other down."""
+    engine, client = (
+        Engine(10_000, 32, lambda running: 0.02 * max(1.0, running / 256)),
+        Client(replace(BOUNDS, ceiling=4096)),
+    )
+    simulate(engine, [client], 12)
+    assert client.state.limit <= 512
+
+
+def test_several_share_fairly() -> None:
+    """Two processes with one engine, of which one came much later: at the end neither has less than half of its share."""
+    engine = Engine(64, 16, lambda running: 0.02)
+    first, late = Client(BOUNDS), Client(BOUNDS)
+    simulate(engine, [first], 4)
+    late.in_flight = late.done = 0
+    done = simulate(engine, [first, late], 40)
+    assert min(done) >= 0.5 * sum(done) / 2
