@@ -7,8 +7,8 @@
 
 DRUM's own road is `drum score --gpu-predictor nim --sidecar`: the prompts of the CSV one after another. A rate is the
 difference of two runs, a short and a long one, so that DRUM's own start (3 to 10 s) is in neither. The short run of
-these
-hooks has 64 rows: with fewer the time of one row would be taken off the long one too, and the rate come out too high.
+these hooks has 64 rows: with fewer the time of one row would be taken off the long one too, and the rate come out too
+high.
 """
 
 import argparse
