@@ -36,6 +36,7 @@ def main() -> None:
     params.n_ctx = arguments.slots * arguments.context
     params.endpoint_metrics = True
     params.ui = False
+    params.cpuparams.poll = params.cpuparams_batch.poll = 0  # threads that spin starve everybody else on two cores
     params.cache_ram_mib = 0
     params.verbosity = VERBOSITY[arguments.log_level]
     server = xllamacpp.Server(params)

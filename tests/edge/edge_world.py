@@ -26,7 +26,7 @@ from nimdrum.supervisor.process import MARKER
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = "nvapi-made-up-key-that-must-never-be-printed"
 TOKEN = "made-up-datarobot-token-that-must-never-be-printed"
-READY_SEC = 60.0
+READY_SEC = 110.0
 GONE_SEC = 40.0
 RECORDS = "record"
 MAY_HOLD_KEYS = {RECORDS, "image"}

@@ -24,7 +24,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_the_examples_are_answered_by_the_real_model(world: World, tmp_path: Path) -> None:
     """20 prompts in, 20 answers out in order, from the embedded engine; the command leaves nothing behind."""
     output = tmp_path / "answers.csv"
-    with drum_score(world, EXAMPLES, output, max_tokens=24, temperature=0) as drum:
+    with drum_score(world, EXAMPLES, output, max_tokens=16, temperature=0) as drum:
         assert drum.exit_code() == 0, drum.printed
         assert world.processes() == []  # it returns when the engine is gone, not a moment before
     prompts, answers = rows_of(EXAMPLES), rows_of(output)
