@@ -5,8 +5,8 @@ runs plus a little, and a finished request always finds a successor. And what it
 that is large already is made larger only as long as that makes the engine faster, because a server's HTTP front or its
 processor may be the limit and no queue shows it.
 
-Several processes that drive one engine see the same queue: they grow by the same steps and shrink by the same share,
-which evens them out.
+Several processes that drive one engine see the same queue: with a short one each grows by one row a look, with a long
+one each shrinks by the same share, which evens them out (additive increase, multiplicative decrease).
 """
 
 import math
@@ -19,6 +19,8 @@ PRESSED_AT = 2.0
 """A queue of so many times that size is too long."""
 PRESSED_SAMPLES = 2
 """A queue counts when it is seen so often in a row: one look may catch a burst that is gone at once."""
+ADMITTING = 1.05
+"""An engine that runs so many times what it ran at the last look still takes in new prompts: its queue will shrink."""
 FIRST_STEP = 2
 OVERLOAD_SHARE = 0.02
 COOL_DOWN_SEC = 2.0
@@ -134,10 +136,13 @@ def _by_queue(state: State, sample: Sample, running: float, waiting: float, boun
     if waiting > PRESSED_AT * room:
         return _by_pressure(state, sample, running, waiting)
     state = replace(state, pressed=0)
-    if waiting > 0 or sample.peak < state.limit or sample.in_flight < state.limit // 2:
-        return replace(state, step=0, mark_sec=None)  # enough, or not used: then its speed says nothing either
+    state = replace(state, step=0) if waiting > 0 else state
+    if sample.peak < state.limit or sample.in_flight < state.limit // 2:
+        return replace(state, step=0, mark_sec=None)  # not used: then its speed says nothing either
     if state.limit >= bounds.ceiling:
         return replace(state, step=0)
+    if waiting > 0:
+        return _moved(state, state.limit + 1, sample)
     if state.limit < bounds.free:
         return _grown(state, sample, bounds)
     return _by_speed(state, sample, bounds)
@@ -146,10 +151,11 @@ def _by_queue(state: State, sample: Sample, running: float, waiting: float, boun
 def _by_pressure(state: State, sample: Sample, running: float, waiting: float) -> State:
     """A queue: when it is seen again, hold at what runs and a little. All of its looks count, since one may fall
     between the end of many requests and the start of those that follow them."""
-    again = state.pressed > 0
+    again = state.pressed > 0 and running <= ADMITTING * state.most_running
     running = max(running, state.most_running) if again else running
     waiting = min(waiting, state.least_waiting) if again else waiting
-    state = replace(state, step=0, pressed=state.pressed + 1, most_running=running, least_waiting=waiting)
+    pressed = state.pressed + 1 if again else 1
+    state = replace(state, step=0, pressed=pressed, most_running=running, least_waiting=waiting)
     if state.pressed < PRESSED_SAMPLES or running <= 0:
         return state
     # From what is in flight and not from the limit: a cut takes effect only as requests end.

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
 
-WAKE_SEC = 0.05
+WAKE_SEC = 0.02
 TICK_SEC = 0.5
 PLACE_WAIT_SEC = 1.0
 FIRST_ROW_SEC = 0.1

@@ -14,7 +14,7 @@ from nimdrum.scoring.gate import Gate, WaitReady
 from nimdrum.scoring.window import Window, bounds_for
 from nimdrum.supervisor.attach import Endpoint
 
-FINDING_SEC = 0.1
+FINDING_SEC = 0.05
 WATCHING_SEC = 0.5
 POLL_SHARE = 0.05
 """The metrics page may take this share of the time at most: making it costs the engine's HTTP front."""

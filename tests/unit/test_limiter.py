@@ -43,13 +43,25 @@ def test_it_doubles_while_nothing_waits() -> None:
     "sample",
     [
         pytest.param(replace(BUSY, peak=63), id="a place was free all the time"),
-        pytest.param(replace(BUSY, waiting=1), id="one waits: the engine is full"),
         pytest.param(replace(BUSY, in_flight=5), id="the call is at its end"),
     ],
 )
 def test_it_holds(sample: Sample) -> None:
     """Growth needs an empty queue and a window that was really used."""
     assert after(AT_64, sample, sample, sample).limit == 64
+
+
+def test_with_a_short_queue_it_creeps() -> None:
+    """The engine is full; one row more a look, so that processes which share it come to equal windows."""
+    short_queue = [replace(BUSY, in_flight=size, peak=size, waiting=1) for size in (64, 65, 66)]
+    assert after(AT_64, *short_queue).limit == 67
+
+
+def test_a_queue_that_the_engine_is_reading_is_none() -> None:
+    """While ever more run, the engine takes in what waits: long prompts that came all at once."""
+    looks = [replace(BUSY, running=running, waiting=64 - running) for running in (10, 20, 30)]
+    assert after(AT_64, *looks).limit == 64
+    assert after(AT_64, *looks, looks[-1]).limit == 34
 
 
 def test_one_look_at_a_queue_is_not_enough() -> None:
@@ -234,7 +246,7 @@ def test_it_fills_the_engine_and_no_more(slots: int, tokens: int) -> None:
     engine, client = Engine(slots, tokens, lambda running: 0.02), Client(BOUNDS)
     done = simulate(engine, [client], 16)[0]
     assert done >= 0.95 * slots * 8 / (0.03 + 0.02 * tokens)  # a row takes up to two steps of the simulation more
-    assert client.state.limit <= slots + max(8, slots // 4)
+    assert client.state.limit <= slots + max(10, slots // 4)  # twice the queue that is wanted, and two looks
 
 
 def test_it_stops_where_the_engine_is_no_faster() -> None:
@@ -247,11 +259,12 @@ def test_it_stops_where_the_engine_is_no_faster() -> None:
     assert client.state.limit <= 512
 
 
-def test_several_share_fairly() -> None:
-    """Two processes with one engine, of which one came much later: at the end neither has less than half of its share."""
-    engine = Engine(64, 16, lambda running: 0.02)
-    first, late = Client(BOUNDS), Client(BOUNDS)
-    simulate(engine, [first], 4)
-    late.in_flight = late.done = 0
-    done = simulate(engine, [first, late], 40)
-    assert min(done) >= 0.5 * sum(done) / 2
+@pytest.mark.parametrize("others", [1, 3])
+def test_several_share_fairly(others: int) -> None:
+    """One process has the engine, others come later: in the end none has less than 70 % of its share."""
+    engine = Engine(64, 64, lambda running: 0.02)
+    clients = [Client(BOUNDS) for _ in range(1 + others)]
+    simulate(engine, clients[:1], 4)
+    done = simulate(engine, clients, 60)
+    assert min(done) >= 0.7 * sum(done) / len(done)
+    assert sum(done) >= 0.95 * 64 * 30 / (64 * 0.02)
