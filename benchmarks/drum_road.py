@@ -131,7 +131,7 @@ def main() -> None:
     else:
         name = "drum-road-fake"
         for count, few, many in ((32, 20, 1500), (128, 8, 500)):
-            with window.fake(64, 0.02, count) as port:
+            with window.fake(window.Case(64, 0.02, count)) as port:
                 lines.append(compare("fake, 64 slots", port, "/v1/health/ready", count, few, many, arguments.repeats))
     columns = [
         "engine",
