@@ -50,6 +50,13 @@ class RowsFailedError(HTTPStatusError, RuntimeError):
     """Rows failed and there is no column to report them in."""
 
 
+class CallerGoneError(HTTPStatusError, ConnectionError):
+    """Who asked has hung up, so its rows are not sent. The status is nginx's own for this; nobody reads it."""
+
+    def __init__(self) -> None:
+        super().__init__("The caller hung up, so its remaining rows were not sent.", 499)
+
+
 class ChatError(HTTPStatusError, RuntimeError):
     """The engine refused a chat request, or could not be reached.
 

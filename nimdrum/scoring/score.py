@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nimdrum.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
 from nimdrum.scoring.client import Carrier, Flight
@@ -29,7 +30,7 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
     """Answers to the prompt column of `frame`, by position: moderation may have left gaps in its index.
 
     Raises BadInputError (no prompt column), EngineStartError or EngineUnavailableError (no engine before the
-    first row), RowsFailedError (see `assemble`).
+    first row), RowsFailedError (see `assemble`), CallerGoneError.
     """
     settings, target = model.settings, model.hosting.target_column
     if settings.extra_output_columns:
@@ -72,7 +73,8 @@ def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
         str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
     )
     traffic.gate.found(endpoint)
-    call = _Call(traffic, Flight(current_caller().engine_request_id), request_deadline)
+    caller = current_caller()
+    call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
     sender = RowSender(
         Engine(endpoint, call.client, call.wait_ready, call.lost),
         sampling_of(settings, endpoint.model),
@@ -86,9 +88,15 @@ def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
         return rows.send(index, sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
 
     progress = Progress(len(asked), lambda: traffic.window.in_flight)
+
+    def tick() -> None:
+        progress.tick()
+        if caller.gone():
+            raise CallerGoneError
+
     try:
         with traffic.watched():
-            return run_rows(asked, send, traffic.window, call.flight.stopped, progress.done, progress.tick)
+            return run_rows(asked, send, traffic.window, call.flight.stopped, progress.done, tick)
     finally:
         call.flight.cut()
         progress.close()

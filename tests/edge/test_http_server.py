@@ -34,7 +34,8 @@ def client_of(drum: Drum) -> openai.OpenAI:
 
 def asked(world: World) -> list[dict[str, Any]]:
     """What the engine was asked for, other than by the supervisor."""
-    return [r for r in read_lines(world.record_dir / "requests.jsonl") if "via" in r["headers"]]
+    requests_seen = read_lines(world.record_dir / "requests.jsonl")
+    return [request for request in requests_seen if {"via", "x-request-id"} & request["headers"].keys()]
 
 
 @contextlib.contextmanager
@@ -120,15 +121,17 @@ def test_refusals_and_fields(world: World) -> None:
 
 @pytest.mark.parametrize("worker_class", ["", "sync", "gevent"], ids=["werkzeug", "gunicorn sync", "gunicorn gevent"])
 def test_callers_that_leave_and_an_engine_that_dies(world: World, worker_class: str) -> None:
-    """A caller that goes away frees the engine's slot; an engine killed in mid-stream ends in an error event; then
-    the next engine answers."""
+    """A caller that goes away frees the engine's slots, with chat and with rows; an engine killed in mid-stream ends in
+    an error event; then the next engine answers."""
     world.fake(seconds_per_token=0.02, answer_tokens=3000, record_requests=True)
     with drum_server(world, worker_class=worker_class) as drum:
         drum.wait_health(200)
         for left, stream in enumerate((False, True), start=1):
-            leave(world, drum, {**ASK, "stream": stream})
+            leave(world, drum, "/v1/chat/completions", "application/json", json.dumps({**ASK, "stream": stream}))
             wait_for(lambda left=left: len(asked(world)) == left, READY_SEC)  # type: ignore[misc]
-        assert [request["complete"] for request in asked(world)] == [False, False]
+        leave(world, drum, "/predict/", "text/csv", "promptText\nrow one\nrow two\n")
+        wait_for(lambda: len(asked(world)) == 4, READY_SEC)
+        assert [request["complete"] for request in asked(world)] == [False] * 4
         with pytest.raises(openai.APIError, match="broke off") as broken:
             for number, _ in enumerate(client_of(drum).chat.completions.create(model="", stream=True, **ASK)):
                 if number == 3:
@@ -141,14 +144,13 @@ def test_callers_that_leave_and_an_engine_that_dies(world: World, worker_class: 
         assert len(world.starts()) == 2
 
 
-def leave(world: World, drum: Drum, body: dict[str, Any]) -> None:
-    """Send a chat request and hang up once the engine works on it, in a stream after its first event."""
-    text = json.dumps(body).encode()
+def leave(world: World, drum: Drum, path: str, content_type: str, text: str) -> None:
+    """Send a request and hang up once the engine works on it, in a stream after its first event."""
     where = urlsplit(drum.url)
     with socket.create_connection((where.hostname or "", where.port or 0), timeout=READY_SEC) as connection:
-        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        connection.sendall(f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text)
-        if body["stream"]:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(text)}\r\n\r\n"
+        connection.sendall((head + text).encode())
+        if '"stream": true' in text:
             connection.recv(1000)
         wait_for(lambda: works(world), READY_SEC)
 
