@@ -25,7 +25,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test chaos chaos-sample check format format-check lint types readme audit lock clean
+.PHONY: help venv score serve test chaos chaos-sample check format format-check lint types readme bench audit lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -48,6 +48,11 @@ $(VENV)/.runtime: $(VENV)/.created requirements.txt requirements/embedded.txt re
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "== install: development tools"
 	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	@echo "== install: what the benchmarks need on top"
+	@$(PIP_INSTALL) -r requirements/bench.txt
 	@touch $@
 
 # --- Use --------------------------------------------------------------------------------------------------------------
@@ -124,6 +129,13 @@ readme: $(VENV)/.runtime  ## The README's parameter table is the one that model-
 audit: $(VENV)/.dev  ## Known vulnerabilities in the pinned packages (needs the internet)
 	@echo "== audit: pip-audit"
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements/embedded.txt
+
+# Also not a part of check: it takes an hour on two quiet cores, and proves nothing beside other work.
+bench: $(VENV)/.bench  ## The CPU benchmarks of docs/performance.md (needs Debian's nginx-light and hey)
+	@for name in "clients" "window --hey 1 --processes 4" "window --llamacpp --rows 300,64" "drum_road" \
+		"drum_road --llamacpp --slow-rows 60,8 --fast-rows 300,64" "memory"; do \
+		set -- $$name; script=$$1; shift; echo "== bench: $$name"; \
+		PATH="$(BIN):$$PATH" $(PY) benchmarks/$$script.py "$$@" || exit 1; done
 
 # --- Upkeep -----------------------------------------------------------------------------------------------------------
 

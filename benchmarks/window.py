@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -245,6 +246,8 @@ def main() -> None:
         result = one(kind, Target(**target), rows)
         common.say({**result, "ended": time.time()})
         return
+    if arguments.hey and shutil.which("hey") is None:
+        parser.error("--hey needs the program hey: apt-get install hey")
     results = []
     if arguments.port or arguments.llamacpp:
         model = "smollm2" if arguments.llamacpp else arguments.model
