@@ -20,8 +20,7 @@ OTHER_SUITE = "trixie"  # Python 3.13
 FAKE_AT = Path("/opt/nim/fake_nim")
 PROFILES = "Compatible with system and runnable:\n- 0123456789abcdef (fake-bf16-tp1)"
 NIM_2X_FOLDERS = tuple(
-    f"/opt/nim/{name}"
-    for name in ".cache .config .triton etc generated_configs nginx runtime-cache workspace".split()
+    f"/opt/nim/{name}" for name in ".cache .config .triton etc generated_configs nginx runtime-cache workspace".split()
 )
 """Where NIM 2.x writes, by public reports; folders of its image, but for .cache."""
 
@@ -57,7 +56,9 @@ def nim_base(sandbox: Sandbox, line: str, python: Interpreter | None = None, sui
     context = sandbox.folder / "tmp" / f"base-{line}"
     tree = context / "tree"
     build_image(tree, fake_config(line), python="/usr/bin/python3", server=FAKE_AT / "server.py", seen_at=Path("/"))
-    shutil.copytree(Path(fake_nim.__file__).parent, tree / FAKE_AT.relative_to("/"), ignore=shutil.ignore_patterns("__*__"))
+    shutil.copytree(
+        Path(fake_nim.__file__).parent, tree / FAKE_AT.relative_to("/"), ignore=shutil.ignore_patterns("__*__")
+    )
     (tree / FAKE_AT.relative_to("/") / "__init__.py").touch()
     _program(tree / "usr/bin/nvidia-smi", 'echo "GPU 0: Fake H200 (UUID: GPU-0)"')
     _program(tree / "usr/bin/list-model-profiles", f"echo '{PROFILES}'")
@@ -125,7 +126,8 @@ def _package_sources() -> list[Path]:
     return [
         path
         for path in files
-        if path.suffix in (".list", ".sources") and path.is_file()
+        if path.suffix in (".list", ".sources")
+        and path.is_file()
         and any(own in line.split() for line in path.read_text(encoding="utf-8").splitlines())
     ]
 

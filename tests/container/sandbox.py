@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -73,7 +72,8 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "run").mkdir(parents=True, exist_ok=True)
-        (folder / "tmp").mkdir(exist_ok=True)
+        shutil.rmtree(folder / "tmp", ignore_errors=True)
+        (folder / "tmp").mkdir()
         self._write_settings()
         unshare = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc")
         self._holder = subprocess.Popen(
@@ -115,6 +115,13 @@ class Sandbox:
         name = f"localhost/{tag}"
         self.run("buildah", "bud", "--layers", *arguments, "--tag", name, str(context))
         return name
+
+    def processes(self) -> list[str]:
+        """The command lines of all processes inside, but for the one that holds the namespaces."""
+        found = self.run(
+            "sh", "-c", "for p in /proc/[0-9]*; do [ $p -ef /proc/self ] || echo $p $(tr '\\0' ' ' <$p/cmdline); done"
+        )
+        return [line for line in found.stdout.splitlines() if not line.startswith("/proc/1 ")]
 
     @property
     def environ(self) -> dict[str, str]:

@@ -22,7 +22,14 @@ from fake_nim.app import App
 from fake_nim.chat import Completions
 from fake_nim.config import FakeNimConfig
 from fake_nim.engine import Engine
-from fake_nim.process import Journal, environment_error, folder_error, raise_file_limit, spawn_grandchildren, take_signals
+from fake_nim.process import (
+    Journal,
+    environment_error,
+    folder_error,
+    raise_file_limit,
+    spawn_grandchildren,
+    take_signals,
+)
 from fake_nim.wire import Connection
 
 HOST = "127.0.0.1"
