@@ -31,7 +31,13 @@ fi
 # --- User: a container may run as any uid with group 0. Programs that ask for its name take USER, so no line in
 # /etc/passwd is needed; where the home folder is not writable, theirs is the temporary one. ---------------------------
 id -un >/dev/null 2>&1 || export USER="${USER:-nim}" LOGNAME="${LOGNAME:-nim}"
-[ -w "${HOME:-/nowhere}" ] || export HOME="${TMPDIR:-/tmp}"
+temporary=${TMPDIR:-/tmp}
+if [ ! -w "$temporary" ]; then
+    say "fatal The temporary folder $temporary cannot be written by uid $(id -u), gid $(id -g). Mount a writable folder" \
+        "there (with a read-only root file system: an emptyDir or tmpfs), or set TMPDIR to one."
+    exit 1
+fi
+[ -w "${HOME:-/nowhere}" ] || export HOME="$temporary"
 
 # --- GPU ------------------------------------------------------------------------------------------------------------
 gpu_count=0

@@ -4,6 +4,7 @@ They hold this machine's package configuration and certificates, so they are nev
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -15,8 +16,7 @@ from fake_nim.config import FakeNimConfig
 from fake_nim.image import CONFIG_NAME, build_image
 from sandbox import INSIDE, Sandbox
 
-OTHER_PYTHONS = ("3.12", "3.10")  # of Ubuntu 24.04 and 22.04, NVIDIA's own bases
-OTHER_SUITE = "trixie"  # Python 3.13
+OTHER_SUITES = {"bookworm": "trixie", "trixie": "bookworm", "jammy": "noble", "noble": "jammy"}
 FAKE_AT = Path("/opt/nim/fake_nim")
 PROFILES = "Compatible with system and runnable:\n- 0123456789abcdef (fake-bf16-tp1)"
 NIM_2X_FOLDERS = tuple(
@@ -33,18 +33,23 @@ class Interpreter:
     prefix: Path
 
 
-def other_python() -> Interpreter | None:
-    """A Python of `OTHER_PYTHONS` in a folder of its own on this machine, as pyenv makes them; None without one."""
-    for version in OTHER_PYTHONS:
-        on_path = shutil.which(f"python{version}")
-        candidates = [*([on_path] if on_path else []), *Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
-        for candidate in candidates:
-            ask = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
-            done = subprocess.run([str(candidate), "-c", ask], capture_output=True, text=True)
-            found, _, prefix = done.stdout.strip().partition(" ")
-            if found == version and Path(prefix).parts[:2] != ("/", "usr"):
-                return Interpreter(version, Path(prefix))
+def find_python(version: str) -> Interpreter | None:
+    """A Python in a folder of its own on this machine, as pyenv makes them; None where there is none."""
+    on_path = shutil.which(f"python{version}")
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    candidates = [*([on_path] if on_path else []), *pyenv.glob(f"versions/{version}.*/bin/python3")]
+    for candidate in candidates:
+        ask = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
+        done = subprocess.run([str(candidate), "-c", ask], capture_output=True, text=True)
+        found, _, prefix = done.stdout.strip().partition(" ")
+        if found == version and prefix != "/usr":
+            return Interpreter(version, Path(prefix))
     return None
+
+
+def other_suite() -> str:
+    """Another release of this machine's distribution, whose packages come from the same place."""
+    return OTHER_SUITES[_own_suite()]
 
 
 def nim_base(sandbox: Sandbox, line: str, python: Interpreter | None = None, suite: str | None = None) -> str:
@@ -52,8 +57,9 @@ def nim_base(sandbox: Sandbox, line: str, python: Interpreter | None = None, sui
 
     `python` takes the place of the system's.
     """
-    suite = suite or platform.freedesktop_os_release()["VERSION_CODENAME"]
-    context = sandbox.folder / "tmp" / f"base-{line}"
+    suite = suite or _own_suite()
+    tag = f"nim-{line}-{'python' + python.version if python else suite}"
+    context = sandbox.folder / "tmp" / tag
     tree = context / "tree"
     build_image(tree, fake_config(line), python="/usr/bin/python3", server=FAKE_AT / "server.py", seen_at=Path("/"))
     shutil.copytree(
@@ -65,7 +71,7 @@ def nim_base(sandbox: Sandbox, line: str, python: Interpreter | None = None, sui
     if python is not None:
         _copy_python(python, tree / "usr")
     (context / "Dockerfile").write_text(_recipe(_system(sandbox, suite), line, python), encoding="utf-8")
-    return sandbox.build(f"nim-{line}", INSIDE / context.relative_to(sandbox.folder))
+    return sandbox.build(tag, INSIDE / context.relative_to(sandbox.folder))
 
 
 def fake_config(line: str, **switches: object) -> FakeNimConfig:
@@ -97,10 +103,9 @@ def _system(sandbox: Sandbox, suite: str) -> str:
     name = f"localhost/{suite}"
     if sandbox.run("podman", "image", "exists", name, check=False).returncode == 0:
         return name
-    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
     sources = sandbox.folder / "tmp" / f"{suite}.sources"
     texts = [path.read_text(encoding="utf-8") for path in _package_sources()]
-    sources.write_text("\n\n".join(texts).replace(own, suite), encoding="utf-8")
+    sources.write_text("\n\n".join(texts).replace(_own_suite(), suite), encoding="utf-8")
     hooks = [f"copy-in {path} /usr/local/share/ca-certificates" for path in _own_certificates()]
     hooks.append('chroot "$1" update-ca-certificates')
     if Path("/etc/pip.conf").exists():
@@ -118,17 +123,20 @@ def _system(sandbox: Sandbox, suite: str) -> str:
     return name
 
 
+def _own_suite() -> str:
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
+
+
 def _package_sources() -> list[Path]:
     """The distribution's own sources, not those that were added for other software."""
     apt = Path("/etc/apt")
     files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
-    own = platform.freedesktop_os_release()["VERSION_CODENAME"]
     return [
         path
         for path in files
         if path.suffix in (".list", ".sources")
         and path.is_file()
-        and any(own in line.split() for line in path.read_text(encoding="utf-8").splitlines())
+        and any(_own_suite() in line.split() for line in path.read_text(encoding="utf-8").splitlines())
     ]
 
 

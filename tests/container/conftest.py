@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from images import image, images, sandbox
+from images import context, image, images, sandbox
 
-__all__ = ["image", "images", "measured", "sandbox"]
+__all__ = ["context", "image", "images", "measured", "sandbox"]
 
 _measured: list[str] = []
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bases import OTHER_SUITE, nim_base, other_python
+from bases import Interpreter, find_python, nim_base, other_suite
 from sandbox import INSIDE, Sandbox, missing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -49,33 +49,49 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
-def images(sandbox: Sandbox, measured: list[str]) -> dict[str, Image]:
-    """Our image for each line of NIM: 1.x on this machine's distribution, 2.x on another Python than that one's.
-
-    The build context is the repository with things in it that must never reach an image.
-    """
+def context(sandbox: Sandbox) -> Path:
+    """The build context: the repository, with things in it that must never reach an image."""
     context = sandbox.folder / "tmp" / "context"
     leave_out = shutil.ignore_patterns(".*_cache", ".venv*", "build", ".git", ".hypothesis")
     shutil.copytree(REPOSITORY, context, ignore=leave_out)
     for name in (".env", ".git/config", "model-repo/weights.safetensors", "nimdrum/__pycache__/old.cpython-310.pyc"):
         (context / name).parent.mkdir(parents=True, exist_ok=True)
         (context / name).write_text("must not be in the image", encoding="utf-8")
-    images = {}
-    for line in LINES:
-        started = time.monotonic()
-        base = nim_base(sandbox, line) if line == "1.x" else other_base(sandbox, line)
-        built = time.monotonic()
-        argument = f"--build-arg=BASE_IMAGE={base}"
-        name = sandbox.build(f"nimdrum-{line}", INSIDE / context.relative_to(sandbox.folder), argument)
-        measured.append(f"NIM {line}: base {built - started:.0f} s, our image {time.monotonic() - built:.0f} s")
-        images[line] = Image(name, base, line)
-    return images
+    return context
 
 
-def other_base(sandbox: Sandbox, line: str) -> str:
-    """The base of another Python: 3.12 or 3.10 where this machine has one to copy, else the next Debian's 3.13."""
-    python = other_python()
-    return nim_base(sandbox, line, python=python) if python else nim_base(sandbox, line, suite=OTHER_SUITE)
+@pytest.fixture(scope="session")
+def images(sandbox: Sandbox, context: Path, measured: list[str]) -> dict[str, Image]:
+    """Our image for each line of NIM: 1.x on this machine's distribution, 2.x on Python 3.12.
+
+    Where this machine has no Python 3.12 to copy, 2.x is on another release of the distribution, with its own Python.
+    """
+    python = find_python("3.12")
+    suite = None if python else other_suite()
+    return {
+        "1.x": our_image(sandbox, context, measured, "1.x"),
+        "2.x": our_image(sandbox, context, measured, "2.x", python, suite),
+    }
+
+
+def our_image(
+    sandbox: Sandbox,
+    context: Path,
+    measured: list[str],
+    line: str,
+    python: Interpreter | None = None,
+    suite: str | None = None,
+) -> Image:
+    """Build the real Dockerfile, with nothing replaced but its base."""
+    started = time.monotonic()
+    base = nim_base(sandbox, line, python, suite)
+    built = time.monotonic()
+    argument = f"--build-arg=BASE_IMAGE={base}"
+    name = sandbox.build(
+        f"nimdrum-on-{base.rpartition('/')[2]}", INSIDE / context.relative_to(sandbox.folder), argument
+    )
+    measured.append(f"{base}: made in {built - started:.0f} s, our image on it in {time.monotonic() - built:.0f} s")
+    return Image(name, base, line)
 
 
 @pytest.fixture(params=LINES)

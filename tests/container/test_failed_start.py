@@ -39,6 +39,12 @@ def test_no_gpu(sandbox: Sandbox, image: Image) -> None:
         assert "gunicorn" not in container.log
 
 
+def test_read_only_root_without_temporary_folder(sandbox: Sandbox, image: Image) -> None:
+    with run_image(sandbox, image.name, *READ_ONLY) as container:
+        assert container.exit_code() == 1
+        assert "fatal The temporary folder /tmp cannot be written by uid 1000, gid 0" in container.log
+
+
 def test_read_only_root_without_cache(sandbox: Sandbox, image: Image) -> None:
     """The mount that was forgotten is named."""
     with run_image(sandbox, image.name, NO_RETRY, *READ_ONLY, tmpfs("/tmp")) as container:

@@ -28,7 +28,7 @@ def test_our_layers_are_small(sandbox: Sandbox, image: Image, measured: list[str
     """DRUM and its packages on top of a NIM image are at most 600 MB, .pyc files included."""
     added = (described(sandbox, image.name)["Size"] - described(sandbox, image.base)["Size"]) / 1e6
     python = run_once(sandbox, image, "python --version")
-    measured.append(f"NIM {image.line}: {python}, our layers add {added:.0f} MB to the base")
+    measured.append(f"{image.base}: {python}, our layers add {added:.0f} MB to the base")
     assert 100 < added <= MOST_ADDED_MB
 
 
@@ -58,7 +58,6 @@ def test_packages_fit_together(sandbox: Sandbox, image: Image) -> None:
     script = """
         set -e
         pip check
-        python -c 'import custom_check' 2>/dev/null || true
         python -c 'import numpy.testing, pandas, scipy.stats, scipy.sparse.linalg, gevent.monkey, obstore, openai, datarobot_drum'
         find /opt/venv/lib -name '*.py' -path '*/datarobot_drum/drum/*' | wc -l
         find /opt/venv/lib -name '*.pyc' -path '*/datarobot_drum/drum/*' | wc -l

@@ -1,11 +1,12 @@
 """The image's life under every user: loading, ready, answers, SIGTERM. No capabilities, no new privileges."""
 
 import time
+from pathlib import Path
 
 import pytest
-from bases import NIM_2X_FOLDERS
+from bases import NIM_2X_FOLDERS, find_python
 from fake_nim.run import wait_for
-from images import Image
+from images import Image, our_image
 from sandbox import Sandbox
 from server_container import READ_ONLY, WAIT_SEC, Container, run_image, tmpfs
 
@@ -41,7 +42,7 @@ def test_from_start_to_end(sandbox: Sandbox, image: Image, user: str, root: str,
         assert f'line="NIM {image.line}"' in container.log
     wait_for(lambda: not sandbox.processes(), WAIT_SEC)
     measured.append(
-        f"NIM {image.line}, user {user}, {root} root: 503 after {loading:.1f} s, 200 after {ready:.1f} s, "
+        f"{image.base}, user {user}, {root} root: 503 after {loading:.1f} s, 200 after {ready:.1f} s, "
         f"SIGTERM to exit {seconds:.1f} s"
     )
 
@@ -53,6 +54,21 @@ def assert_answers(container: Container) -> None:
     for path in ("/v1/chat/completions", "/chat/completions"):
         answered = container.post(path, json=chat)
         assert answered.json()["choices"][0]["message"]["content"] == "echo: hello", answered.text
+
+
+def test_python_3_10(sandbox: Sandbox, context: Path, measured: list[str]) -> None:
+    """The Python of Ubuntu 22.04, on which NIM 1.x and 2.0 stand."""
+    python = find_python("3.10")
+    if python is None:
+        pytest.skip("this machine has no Python 3.10 to put into a base image (pyenv makes one)")
+    image = our_image(sandbox, context, measured, "1.x", python)
+    with run_image(sandbox, image.name) as container:
+        assert container.execute("python", "--version").startswith("Python 3.10.")
+        container.wait_health(503)
+        container.finish_loading()
+        container.wait_health(200)
+        assert_answers(container)
+        assert container.stop()[0] == 0, container.log[-4000:]
 
 
 def test_engine_of_an_unknown_user_has_a_name_and_a_home(sandbox: Sandbox, image: Image) -> None:
@@ -76,4 +92,4 @@ def test_sigterm_while_nim_loads(sandbox: Sandbox, image: Image, measured: list[
         code, seconds = container.stop()
         assert code == 0, container.log[-4000:]
     wait_for(lambda: not sandbox.processes(), WAIT_SEC)
-    measured.append(f"NIM {image.line}, while it loads: SIGTERM to exit {seconds:.1f} s")
+    measured.append(f"{image.base}, while it loads: SIGTERM to exit {seconds:.1f} s")

@@ -234,3 +234,11 @@ def test_home_that_cannot_be_written(entry: Entry) -> None:
     """With a read-only root the home folder is the temporary one."""
     entry.run(HOME=str(entry.folder / "not-there"), TMPDIR=str(entry.folder))
     assert entry.drum_environment["HOME"] == str(entry.folder)
+
+
+def test_temporary_folder_that_is_missing(entry: Entry) -> None:
+    """Without one DRUM ends in a traceback."""
+    done = entry.run(TMPDIR=str(entry.folder / "not-there"))
+    assert done.returncode == 1
+    assert f"fatal The temporary folder {entry.folder}/not-there cannot be written" in done.stderr
+    assert not entry.drum_was_started
