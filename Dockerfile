@@ -1,5 +1,5 @@
 # DRUM with these hooks on top of an NVIDIA NIM image. BuildKit, buildah and podman build it; nothing is fetched at start.
-ARG BASE_IMAGE=nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8.4
+ARG BASE_IMAGE=nvcr.io/nim/meta/llama-3.1-8b-instruct:1.13.1
 FROM ${BASE_IMAGE}
 
 USER 0

@@ -103,9 +103,11 @@ def _system(sandbox: Sandbox, suite: str) -> str:
     name = f"localhost/{suite}"
     if sandbox.run("podman", "image", "exists", name, check=False).returncode == 0:
         return name
-    sources = sandbox.folder / "tmp" / f"{suite}.sources"
-    texts = [path.read_text(encoding="utf-8") for path in _package_sources()]
-    sources.write_text("\n\n".join(texts).replace(_own_suite(), suite), encoding="utf-8")
+    sources = sandbox.folder / "tmp" / f"sources-{suite}"
+    sources.mkdir()
+    for path in _package_sources():
+        text = path.read_text(encoding="utf-8").replace(_own_suite(), suite)
+        (sources / path.name).write_text(text, encoding="utf-8")
     hooks = [f"copy-in {path} /usr/local/share/ca-certificates" for path in _own_certificates()]
     hooks.append('chroot "$1" update-ca-certificates')
     if Path("/etc/pip.conf").exists():
@@ -116,7 +118,7 @@ def _system(sandbox: Sandbox, suite: str) -> str:
         *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=ca-certificates,python3"),
         *("--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"', *leave_out),
         *(f"--customize-hook={hook}" for hook in hooks),
-        *(suite, tar, str(INSIDE / sources.relative_to(sandbox.folder))),
+        *(suite, tar, *(f"{INSIDE}/tmp/{sources.name}/{path.name}" for path in sorted(sources.iterdir()))),
     )
     sandbox.podman("import", "--quiet", tar, name)
     (sandbox.folder / "tmp" / f"{suite}.tar").unlink()
