@@ -25,7 +25,8 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test chaos chaos-sample check format format-check lint types readme bench audit lock clean
+.PHONY: help venv score serve test chaos chaos-sample container check format format-check lint types readme bench audit lock \
+	clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -85,9 +86,9 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev  ## The tests, but for the chaos suite
+test: $(VENV)/.dev  ## The tests, but for the chaos suite and the container
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container"
 
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
@@ -96,6 +97,11 @@ chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random ki
 chaos-sample: $(VENV)/.dev
 	@echo "== chaos: a sample; make chaos runs all of it"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos -k "supervisor or sync and SIGTERM and not request"
+
+# One process: all tests share two images. Where the tools are missing the tests say which and are skipped.
+container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (3 minutes)
+	@echo "== container: pytest tests/container"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/container
 
 check: format-check lint types readme test chaos-sample score  ## Format, lint, types, README, tests, make score
 	@echo "== check: all passed"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The container's entry point: looks at the GPU and at shared memory, sets DRUM's server defaults, becomes DRUM.
-# DataRobot may add arguments; they come last, so they win. No environment value is ever printed.
+# DataRobot may add arguments; they come last, so they win. No value of a variable that may be secret is ever printed.
 set -eu
+trap 'exit 143' TERM INT  # as process 1 a shell is deaf to them without a trap
 
 say() { printf 'start_server.%s\n' "$*" >&2; }
 
@@ -13,6 +14,30 @@ default() {
     name="MLOPS_RUNTIME_PARAM_$1"
     is_set "$name" || export "$name={\"type\":\"$2\",\"payload\":$3}"
 }
+
+# --- Environment: DataRobot's own switch, but of most variables only the name and the length, of no key the value ------
+if [ "${ENABLE_CUSTOM_MODEL_RUNTIME_ENV_DUMP:-0}" = 1 ]; then
+    say "environment"
+    awk 'BEGIN {
+        for (name in ENVIRON) {
+            value = ENVIRON[name]
+            open = name ~ /^(NIM_|NIMDRUM_|CUDA_|NVIDIA_|NCCL_|DRUM_)/ || name ~ /^(ADDRESS|CODE_DIR|HOME|PATH|TARGET_NAME|TMPDIR|URL_PREFIX|USER|VIRTUAL_ENV|WITH_ERROR_SERVER)$/
+            hidden = toupper(name) ~ /KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH/ || value ~ /[\n@]/
+            print "  " name (open && !hidden ? "=" value : " (" length(value) " characters)")
+        }
+    }' </dev/null | sort >&2
+fi
+
+# --- User: a container may run as any uid with group 0. Programs that ask for its name take USER, so no line in
+# /etc/passwd is needed; where the home folder is not writable, theirs is the temporary one. ---------------------------
+id -un >/dev/null 2>&1 || export USER="${USER:-nim}" LOGNAME="${LOGNAME:-nim}"
+temporary=${TMPDIR:-/tmp}
+if [ ! -w "$temporary" ]; then
+    say "fatal The temporary folder $temporary cannot be written by uid $(id -u), gid $(id -g). Mount a writable folder" \
+        "there (with a read-only root file system: an emptyDir or tmpfs), or set TMPDIR to one."
+    exit 1
+fi
+[ -w "${HOME:-/nowhere}" ] || export HOME="$temporary"
 
 # --- GPU ------------------------------------------------------------------------------------------------------------
 gpu_count=0
@@ -49,6 +74,19 @@ shm_kb=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $2 }')
 if [ "$gpu_count" -gt 1 ] && [ "${shm_kb:-0}" -lt $((shm_min_gb * 1024 * 1024)) ]; then
     say "warning /dev/shm has $((${shm_kb:-0} / 1024)) MB, and $gpu_count GPUs without NVLink want $shm_min_gb GB." \
         "If the engine hangs or dies while loading, give it more (docker run: --shm-size=${shm_min_gb}g)."
+fi
+
+# --- Profiles that NIM has for this machine: told where the image can tell them, and never a reason not to start ------
+profiles_sec=${NIMDRUM_LIST_PROFILES_SEC:-60}  # 0: do not ask
+if [ "$needs_gpu" = yes ] && [ "$profiles_sec" != 0 ] && command -v list-model-profiles >/dev/null 2>&1; then
+    say "profiles"
+    # Without DRUM's Python on PATH: the tool is NIM's. In the background, because a shell that waits hears a signal.
+    {
+        status=0
+        PATH="${PATH#"${VIRTUAL_ENV:-}/bin:"}" timeout -k 5 "$profiles_sec" list-model-profiles 2>&1 || status=$?
+        [ "$status" -eq 0 ] || say "warning list-model-profiles ended with $status (124: not within $profiles_sec s)."
+    } </dev/null | sed 's/^/  /' >&2 &
+    wait "$!" || true
 fi
 
 # --- DRUM's defaults: gevent keeps /ping/ quick under load and kills no long request ---------------------------------

@@ -27,6 +27,8 @@ class FakeNimConfig:
 
     # Start. While loading, 1.x refuses connections; 2.x answers live 200 and everything else 503.
     start_delay_sec: float = 0.0
+    load_until: str = ""  # loads until this file exists, looked for after start_delay_sec
+    must_write: tuple[str, ...] = ()  # folders that it writes a file into first; where it cannot, it dies
     never_ready: bool = False
     die_before_ready: bool = False  # after start_delay_sec: last_lines to stderr, then exit_code
     last_lines: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ class FakeNimConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "last_lines", tuple(self.last_lines))
+        object.__setattr__(self, "must_write", tuple(self.must_write))
         if self.record_dir is not None:
             object.__setattr__(self, "record_dir", str(Path(self.record_dir).absolute()))
         if self.line not in LINES:

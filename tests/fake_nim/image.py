@@ -13,14 +13,23 @@ CONFIG_NAME = "fake_nim.json"
 _BANNER = "== Fake NVIDIA Inference Microservice =="
 
 
-def build_image(root: Path, config: FakeNimConfig, *, python: str = sys.executable) -> Path:
+def build_image(
+    root: Path,
+    config: FakeNimConfig,
+    *,
+    python: str = sys.executable,
+    server: Path = SERVER,
+    seen_at: Path | None = None,
+) -> Path:
     """Write the tree of an image of `config.line` below `root`; the path of its start script.
 
-    The script runs server.py under `python` with the config written beside it, and passes its own arguments
-    on. Call it again with another config to change what the next start does.
+    The script runs `server` under `python` with the config written beside it, and passes its own arguments
+    on. Call it again with another config to change what the next start does. `seen_at` is where the tree lies
+    for the script when it runs, if not at `root`.
     """
     nim = root.resolve() / "opt/nim"
-    config_path = _write(nim / CONFIG_NAME, config.to_json())
+    _write(nim / CONFIG_NAME, config.to_json())
+    config_path = (seen_at or root.resolve()) / "opt/nim" / CONFIG_NAME
     if config.line == "1.x":
         _script(root / "opt/nvidia/nvidia_entrypoint.sh", f"echo '{_BANNER}'", 'exec "$@"')
         (nim / "llm/.venv").mkdir(parents=True, exist_ok=True)
@@ -29,11 +38,11 @@ def build_image(root: Path, config: FakeNimConfig, *, python: str = sys.executab
         _write(nim / "etc/nginx.conf.template", "# fake\n")
         _script(nim / "scripts/nginx_env_vars.sh", "true")
         _write(nim / "etc/default/model_manifest.yaml", _MANIFEST)
-    server = shlex.join([python, "-I", "-S", str(SERVER), str(config_path)]) + ' "$@"'
+    command = shlex.join([python, "-I", "-S", str(server), str(config_path)]) + ' "$@"'
     name = "start-server.sh" if config.line == "1.x" and config.legacy_script_name else "start_server.sh"
     if config.shell_stays:  # a shell runs its trap only after the child in its foreground has ended
-        return _script(nim / name, "trap 'exit 0' TERM INT", server, "exit $?")
-    return _script(nim / name, f"exec {server}")
+        return _script(nim / name, "trap 'exit 0' TERM INT", command, "exit $?")
+    return _script(nim / name, f"exec {command}")
 
 
 _MANIFEST = "# fake: no profiles\nprofiles: []\n"

@@ -35,6 +35,17 @@ def environment_error(line: str, env: Mapping[str, str]) -> str | None:
     return None
 
 
+def folder_error(folders: tuple[str, ...]) -> str | None:
+    """What the start script says of the first folder that it cannot write into, or None. Makes what is missing."""
+    for folder in folders:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            Path(folder, "written-by-fake-nim").write_text("here\n", encoding="utf-8")
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+    return None
+
+
 def take_signals(ignore_sigterm: bool) -> None:
     """End promptly and with 0 on TERM and INT (or not at all on TERM), and in any case after LIFE_SEC."""
     signal.alarm(LIFE_SEC)

@@ -22,7 +22,14 @@ from fake_nim.app import App
 from fake_nim.chat import Completions
 from fake_nim.config import FakeNimConfig
 from fake_nim.engine import Engine
-from fake_nim.process import Journal, environment_error, raise_file_limit, spawn_grandchildren, take_signals
+from fake_nim.process import (
+    Journal,
+    environment_error,
+    folder_error,
+    raise_file_limit,
+    spawn_grandchildren,
+    take_signals,
+)
 from fake_nim.wire import Connection
 
 HOST = "127.0.0.1"
@@ -33,7 +40,7 @@ def main(argv: list[str], env: Mapping[str, str]) -> int:
     """Run until a signal or a configured death; the exit code."""
     config = FakeNimConfig.from_json(Path(argv[1]).read_text(encoding="utf-8"))
     take_signals(config.ignore_sigterm)
-    problem = environment_error(config.line, env)
+    problem = environment_error(config.line, env) or folder_error(config.must_write)
     if problem:
         print(problem, file=sys.stderr, flush=True)
         return 1
@@ -76,6 +83,8 @@ async def serve(config: FakeNimConfig, env: Mapping[str, str], journal: Journal)
     if config.line == "2.x":
         servers = await listen(port_list, connection)
     await asyncio.sleep(config.start_delay_sec)
+    while config.load_until and not Path(config.load_until).exists():
+        await asyncio.sleep(0.05)
     if config.die_before_ready and armed:
         journal.remember_trouble()
         print(*config.last_lines, sep="\n", file=sys.stderr, flush=True)
