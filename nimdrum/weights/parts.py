@@ -1,0 +1,78 @@
+"""Files in parts: which parts of which file are on disk, written down so that a killed fetch goes on from there."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nimdrum.weights.checks import Check
+from nimdrum.weights.folder import FILE_MODE
+
+PART_BYTES = 16 * 1024 * 1024
+HEADER = f"nimdrum-parts 1 {PART_BYTES}"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One object to fetch. `key` is its path in the store, `name` its path in the folder."""
+
+    name: str
+    key: str
+    size: int
+    etag: str | None
+    check: Check
+    file_id: str
+
+    @property
+    def parts(self) -> int:
+        return -(-self.size // PART_BYTES)
+
+    def span(self, index: int) -> tuple[int, int]:
+        """First byte of part `index` and the one after its last."""
+        return index * PART_BYTES, min(self.size, (index + 1) * PART_BYTES)
+
+
+def file_id(uri: str, name: str, size: int, version: str, check: Check) -> str:
+    """Names one version of one object: another size, ETag or checksum is another file."""
+    what = "\0".join((uri, name, str(size), version, check.value))
+    return hashlib.sha256(what.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+class Journal:
+    """The parts that are safely on disk, one line each. A torn last line is a part that is fetched again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def open(self) -> dict[str, set[int]]:
+        """Begin or go on; what the last fetch had, by file id. A journal of another kind counts as none."""
+        try:
+            text = self._path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            text = ""
+        done: dict[str, set[int]] = {}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        if not text.startswith(HEADER + "\n"):
+            flags |= os.O_TRUNC
+            text = ""
+        for line in text.rpartition("\n")[0].splitlines()[1:]:
+            name, _, index = line.partition(" ")
+            if index.isdigit():
+                done.setdefault(name, set()).add(int(index))
+        self._descriptor = os.open(self._path, flags, FILE_MODE)
+        if not text:
+            os.write(self._descriptor, f"{HEADER}\n".encode())
+        elif not text.endswith("\n"):
+            os.write(self._descriptor, b"\n")
+        return done
+
+    def add(self, parts: Iterable[tuple[str, int]]) -> None:
+        """Write down parts whose bytes the disk has."""
+        os.write(self._descriptor, "".join(f"{name} {index}\n" for name, index in parts).encode())
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
