@@ -16,7 +16,10 @@ from nimdrum.errors import WeightsError
 SUMS = "SHA256SUMS"
 SUMS_LINE = re.compile(r"^([0-9a-fA-F]{64}) [ *](.+)$")
 MIB = 1024 * 1024
-USUAL_PART_SIZES = tuple(n * MIB for n in (8, 16, 5, 64, 32, 100, 128, 10, 15, 20, 25, 50, 256, 512, 1024))
+USUAL_PART_SIZES = (
+    *(n * MIB for n in (8, 16, 5, 64, 32, 100, 128, 10, 15, 20, 25, 50, 256, 512, 1024)),
+    *(n * 1_000_000 for n in (5, 8, 10, 16, 50, 64, 100, 128)),
+)
 """What uploaders take: aws and boto3 8 MiB, MinIO's mc 16, rclone 5, others."""
 MOST_CANDIDATES = 4
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -82,9 +85,9 @@ def part_sizes(size: int, parts: int) -> tuple[int, ...]:
         return (max(size, 1),)
     fitting = [each for each in USUAL_PART_SIZES if -(-size // each) == parts]
     low, high = -(-size // parts), -(-size // (parts - 1))  # low <= part size < high
-    whole = [n * MIB for n in range(-(-low // MIB), -(-high // MIB))][: MOST_CANDIDATES + 1]
+    whole = range(-(-low // MIB), -(-high // MIB))
     if len(whole) <= MOST_CANDIDATES:
-        fitting += [each for each in whole if each not in fitting]
+        fitting += [n * MIB for n in whole if n * MIB not in fitting]
     return tuple(fitting[:MOST_CANDIDATES])
 
 
@@ -110,7 +113,7 @@ class Digest:
         """Whether the bytes are the right ones; None when the check cannot tell (no checksum, or unknown parts)."""
         if self._whole is not None:
             return bool(self._whole.hexdigest() == self._check.value)
-        return True if any(part.etag() == self._check.value for part in self._parts) else None
+        return any(part.etag() == self._check.value for part in self._parts) if self._parts else None
 
 
 class _PartDigests:

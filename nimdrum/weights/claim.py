@@ -2,9 +2,9 @@
 
 Assumed: the volume shows one file's content alike to all, within seconds (as NFS does for a file that is opened
 again). The kernel's `flock` on the lock file ends with its process and reaches every process of one machine, and on
-NFSv4 and most cluster file systems other machines too. Where it does not, the heartbeat in the same file tells that somebody
-fetches: its number grows every few seconds, and a holder whose number stands still is gone. No clocks are compared.
-Should two fetch all the same, both write the same bytes to the same places: it costs traffic, not the result.
+NFSv4 and most cluster file systems other machines too. Where it does not, the heartbeat in the same file tells that
+somebody fetches: its number grows every few seconds, and a holder whose number stands still is gone. No clocks are
+compared. Should two fetch all the same, both write the same bytes to the same places: it costs traffic, not the result.
 """
 
 import errno

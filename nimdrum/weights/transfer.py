@@ -5,7 +5,6 @@ only then writes them into the journal; hashing threads follow the unbroken begi
 still holds it in memory. Memory stays flat: nobody holds more than a piece of a part.
 """
 
-import contextlib
 import errno
 import os
 import threading
@@ -26,6 +25,7 @@ HASHERS = 2
 HASH_BYTES = 4 * 1024 * 1024
 SYNC_EVERY_SEC = 0.2
 FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC = 0.5, 15.0
+LAST_WORDS_SEC = 3.0
 EMPTY_ANSWERS = 3
 """So many answers in a row that end early without an error: the object is shorter than its listing says."""
 
@@ -85,12 +85,10 @@ class Transfer:
         staging: Path,
         journal: Journal,
         journaled: dict[str, set[int]],
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._staging = staging
         self._journal = journal
-        self._sleep = sleep
         self._condition = threading.Condition()
         self._stop = threading.Event()
         self._unsynced: list[tuple[_Open, int]] = []
@@ -116,10 +114,12 @@ class Transfer:
             self._stop.set()
             with self._condition:
                 self._condition.notify_all()
+            deadline = time.monotonic() + LAST_WORDS_SEC
             for thread in (*hashers, *threads):
-                thread.join(5)  # one that sits in a read ends with its read's own time limit
-            for each in self._opens:
-                with contextlib.suppress(OSError):
+                thread.join(max(0, deadline - time.monotonic()))
+            # One that still sits in a read must not wake up to another file behind its descriptor's number.
+            if not any(thread.is_alive() for thread in (*hashers, *threads)):
+                for each in self._opens:
                     os.close(each.descriptor)
         if self.error is not None:
             raise self.error
@@ -245,12 +245,14 @@ class Transfer:
                 with self._condition:
                     self.progress.moved += len(data)
         verdict = digest.verdict()
-        if verdict is False and file.check.kind == "md5" and not self._store.etag_is_md5(file):
+        if verdict is False and file.check.kind != "sha256" and not self._store.etag_is_md5(file):
             verdict = None
         if verdict is False:
-            kind = {"sha256": "SHA-256", "md5": "MD5 (ETag)"}[file.check.kind]
+            kind = {"sha256": "SHA-256", "md5": "MD5 (ETag)", "multipart": "ETag"}[file.check.kind]
+            other = " It may also be whole, uploaded in parts of a rare size: a SHA256SUMS beside it tells."
             raise Damaged(
-                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as the store says. Upload it again.",
+                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as the store says. Upload it again."
+                + (other if file.check.kind == "multipart" else ""),
                 file.file_id,
                 each.resumed,
             )

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import requests
 
 BUCKET = "weights"
 CREDENTIAL = {
@@ -75,10 +76,8 @@ class S3Server:
         self._reset_auth("1000000")
 
     def _reset_auth(self, count: str) -> None:
-        request = urllib.request.Request(
-            f"{self.url}/moto-api/reset-auth", count.encode(), {"Content-Type": "text/plain"}
-        )
-        urllib.request.urlopen(request, timeout=30).close()
+        headers = {"Content-Type": "text/plain"}
+        requests.post(f"{self.url}/moto-api/reset-auth", count, headers=headers, timeout=30).raise_for_status()
 
     def reads(self) -> list[dict[str, Any]]:
         """One record for each GET of an object's bytes: key, status, and bytes sent."""
@@ -111,9 +110,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
     def answers() -> bool:
         assert process.poll() is None, (folder / "server.log").read_text()
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
-            return True
+        with contextlib.suppress(requests.RequestException):
+            return requests.get(f"{url}/moto-api/", timeout=5).ok
         return False
 
     try:

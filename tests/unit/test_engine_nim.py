@@ -189,7 +189,7 @@ def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
 def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
-    """Over settings, over the image and over the launcher's own choice, keys included."""
+    """Over settings, over the image and over the launcher's own choice."""
     weights(tmp_path)
     config(
         tmp_path,
@@ -197,15 +197,23 @@ def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
         NIM_MAX_MODEL_LEN=10,
         NIM_CACHE_PATH="/mine",
         HF_HUB_OFFLINE=False,
-        NGC_API_KEY="other-key",
     )
     made = plan(tmp_path, image, {"NIM_CACHE_PATH": "/cache"}, NIM_MAX_MODEL_LEN=4096, NIM_LOG_LEVEL="INFO")
     assert made.env["NIM_LOG_LEVEL"] == "DEBUG"
     assert made.env["NIM_MAX_MODEL_LEN"] == "10"
     assert made.env["NIM_CACHE_PATH"] == "/mine"
     assert made.env["HF_HUB_OFFLINE"] == "0"
+
+
+def test_a_key_in_engine_config_wins_too(tmp_path: Path) -> None:
+    """It is masked in the log; with local weights it is a contradiction like any chosen key."""
+    config(tmp_path, NGC_API_KEY="other-key")
+    made = plan(tmp_path, NGC_API_KEY=CREDENTIAL)
     assert made.env["NGC_API_KEY"] == "other-key"
     assert "other-key" in made.secrets
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=r"NGC_API_KEY.*model-repo"):
+        plan(tmp_path)
 
 
 def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
