@@ -48,24 +48,22 @@ class Journal:
 
     def open(self) -> dict[str, set[int]]:
         """Begin or go on; what the last fetch had, by file id. A journal of another kind counts as none."""
-        try:
-            text = self._path.read_text(encoding="ascii", errors="replace")
-        except FileNotFoundError:
-            text = ""
         done: dict[str, set[int]] = {}
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        if not text.startswith(HEADER + "\n"):
-            flags |= os.O_TRUNC
-            text = ""
-        for line in text.rpartition("\n")[0].splitlines()[1:]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, FILE_MODE)
+        with open(self._descriptor, "rb", closefd=False) as file:
+            whole_lines = file.read().rpartition(b"\n")[0]
+        lines = whole_lines.decode("ascii", "replace").split("\n")
+        if lines[0] == HEADER:
+            os.ftruncate(self._descriptor, len(whole_lines) + 1)  # `12` torn is `1`: it must not stay
+        else:
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"{HEADER}\n".encode())
+            return done
+        for line in lines[1:]:
             name, _, index = line.partition(" ")
             if index.isdigit():
                 done.setdefault(name, set()).add(int(index))
-        self._descriptor = os.open(self._path, flags, FILE_MODE)
-        if not text:
-            os.write(self._descriptor, f"{HEADER}\n".encode())
-        elif not text.endswith("\n"):
-            os.write(self._descriptor, b"\n")
         return done
 
     def add(self, parts: Iterable[tuple[str, int]]) -> None:

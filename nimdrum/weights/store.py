@@ -60,8 +60,9 @@ class Store:
         options = store_options(source, credential, environ)
         try:
             self._store = _open(source, options, environ, min(RETRY_TIMEOUT_SEC, retry_timeout_sec))
-        except Exception as error:  # obstore has several for a credential that it cannot use
-            raise self._explain(error) from None
+        except Exception as error:  # obstore has several; nothing was asked yet, so it is what it was given
+            seen = redact(str(error).partition("\n")[0], self._secrets)[:SHOWN_CHARACTERS]
+            raise WeightsError(f"The credential or the options for {source.shown} cannot be used: {seen}") from None
 
     def objects(self) -> tuple[list[StoredObject], dict[str, str]]:
         """All objects of the source, and what its SHA256SUMS says of them (empty when there is none)."""
@@ -77,8 +78,8 @@ class Store:
             found = [meta for chunk in obstore.list(self._store, prefix) for meta in chunk]
         except WeightsError:
             raise
-        except Exception as error:  # see `_explain`
-            raise self._explain(error) from None
+        except Exception as error:  # see `explain`
+            raise WeightsError(str(self._explain(error))) from None
         cut = len(prefix) + 1 if prefix else 0
         objects = [_stored(meta, str(meta["path"])[cut:]) for meta in found]
         keys = {each.name for each in objects}
@@ -103,7 +104,7 @@ class Store:
             options["if_match"] = each.etag  # never half of one version and half of another
         try:
             yield from obstore.get(self._store, each.key, options=options).stream(CHUNK_BYTES)  # type: ignore[arg-type]
-        except Exception as error:  # see `_explain`
+        except Exception as error:  # see `explain`
             raise self._explain(error) from None
 
     def etag_is_md5(self, each: StoredObject | Any) -> bool:
@@ -129,10 +130,10 @@ class Store:
             return _stored(obstore.head(self._store, name if self._local is not None else key), name)
         except (FileNotFoundError, IsADirectoryError):
             return None
-        except Exception as error:  # see `_explain`
+        except Exception as error:  # see `explain`
             if _status(str(error)) in (403, 404) or self._local is not None:
                 return None
-            raise self._explain(error) from None
+            raise WeightsError(str(self._explain(error))) from None
 
     def _list_by_sums(self) -> tuple[list[StoredObject], dict[str, str]]:
         """A web server has no listing: its SHA256SUMS is one."""
