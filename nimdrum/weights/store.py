@@ -131,7 +131,10 @@ class Store:
         except (FileNotFoundError, IsADirectoryError):
             return None
         except Exception as error:  # see `explain`
-            if _status(str(error)) in (403, 404) or self._local is not None:
+            # A store may forbid to look at one object and allow the listing; it says 403 for what is not there.
+            if _status(str(error)) == 404 or self._local is not None:
+                return None
+            if _status(str(error)) == 403 and self._source.scheme not in ("https", "http"):
                 return None
             raise WeightsError(str(self._explain(error))) from None
 

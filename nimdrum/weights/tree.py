@@ -70,6 +70,8 @@ class TreeFetch:
         """See that the whole tree is in the folder. Raises WeightsError and StoppedError."""
         began = time.monotonic()
         try:
+            if (tree := self._whole_tree()) is not None:  # also on a volume that is mounted read-only
+                return self._summary(tree, 0, began)
             self._make_folder(self._target)
             claim = Claim(self._target / names.LOCK)
             self._wait_for(claim)
@@ -81,8 +83,16 @@ class TreeFetch:
             if isinstance(error, WeightsError):
                 raise
             raise disk_error(error, self._target) from None
+        return self._summary(tree, fetched, began)
+
+    def _summary(self, tree: Tree, fetched: int, began: float) -> Fetched:
         total = sum(size for size, _ in tree.files.values())
         return Fetched(len(tree.files), total, fetched, time.monotonic() - began)
+
+    def _whole_tree(self) -> Tree | None:
+        """The tree of our URI, if it is there and every file has its size."""
+        tree = read_tree(self._marker)
+        return tree if tree is not None and tree.uri == self._uri and tree.is_whole_in(self._target) else None
 
     def _wait_for(self, claim: Claim) -> None:
         told = -TELL_EVERY_SEC
@@ -95,10 +105,8 @@ class TreeFetch:
             time.sleep(WAIT_SEC)
 
     def _fetch_unless_there(self) -> tuple[Tree, int]:
-        tree = read_tree(self._marker)
-        if tree is not None and tree.uri == self._uri and tree.is_whole_in(self._target):
-            shutil.rmtree(self._staging, ignore_errors=True)
-            return tree, 0
+        if (there := self._whole_tree()) is not None:  # by the one that we waited for
+            return there, 0
         store = self._open_store()
         files = self._listed(store)
         self._make_folder(self._staging)
@@ -191,8 +199,6 @@ class TreeFetch:
             if whole.exists():
                 final = self._target / name
                 self._make_folder(final.parent)
-                if not final.parent.resolve().is_relative_to(self._target.resolve()):
-                    raise WeightsError(f"{final.parent} is a link that leads out of {self._target}. Remove it.")
                 whole.rename(final)
                 folders.add(final.parent)
         for each in folders:
@@ -202,12 +208,11 @@ class TreeFetch:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _make_folder(self, folder: Path) -> None:
-        """`folder`, and no link where ours is."""
-        if folder.name == names.STAGING and folder.is_symlink():
-            raise WeightsError(f"{folder} is a link. Remove it.")
+        """`folder`; below the target nothing is written through a link."""
+        below = [each for each in (folder, *folder.parents) if each != self._target and self._target in each.parents]
+        if link := next((each for each in below if each.is_symlink()), None):
+            raise WeightsError(f"{link} is a link, and could lead out of {self._target}. Remove it.")
         folder.mkdir(parents=True, exist_ok=True)
-        if folder in (self._target, self._staging) and not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied", str(folder))
 
     def _remove_strangers(self, files: list[RemoteFile]) -> None:
         """Parts of other trees or versions: they are not waited for any more."""

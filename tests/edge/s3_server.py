@@ -1,7 +1,8 @@
 """An S3 protocol server as a child process: moto, with a record of what it served, and faults to switch on.
 
 Run as `python s3_server.py PORT FOLDER`. It appends one JSON line for each object read to FOLDER/reads.jsonl, and reads
-FOLDER/faults.json anew for each request: {"bytes_per_sec": N, "corrupt": key, "truncate": key, "status": N, "kms": true}.
+FOLDER/faults.json anew for each request: {"bytes_per_sec": N (all answers together, one after another), "corrupt": key,
+"truncate": key, "status": N, "kms": true}.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class S3Server:
         return f"s3://{bucket}/{path}?region=us-east-1&endpoint={self.url}"
 
     def put(self, name: str, data: bytes, prefix: str = "llm/") -> None:
-        self.client.put_object(Bucket=BUCKET, Key=f"{prefix}{name}", Body=data)
+        self.client.put_object(Bucket=BUCKET, Key=f"{prefix}{name}", Body=data, ACL="public-read")
 
     def put_in_parts(self, name: str, data: bytes, part_bytes: int, prefix: str = "llm/") -> None:
         """A multipart upload, as `aws s3 cp` does for large files."""
@@ -80,7 +81,7 @@ class S3Server:
         requests.post(f"{self.url}/moto-api/reset-auth", count, headers=headers, timeout=30).raise_for_status()
 
     def reads(self) -> list[dict[str, Any]]:
-        """One record for each GET of an object's bytes: key, status, and bytes sent."""
+        """One record for each GET of an object's bytes (key, first byte, bytes sent) and each answer by a fault."""
         path = self.folder / "reads.jsonl"
         if not path.exists():
             return []
@@ -138,6 +139,7 @@ class Faulty:
         self._app = app
         self._folder = folder
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -145,6 +147,7 @@ class Faulty:
             return self._app(environ, start_response)
         faults = self._faults()
         if status := faults.get("status"):
+            self._write_down({"key": path, "status": status, "first": 0, "bytes": 0})
             start_response(f"{status} Fault", [("Content-Length", "0")])
             return []
         key = path.partition("/")[2].partition("/")[2]
@@ -168,21 +171,25 @@ class Faulty:
         start_response(answer["status"], headers)
         if not is_object:
             return [body]
-        return self._send(key, int(answer["status"][:3]), body, faults.get("bytes_per_sec"))
+        first = int(environ.get("HTTP_RANGE", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        return self._send(key, first, body, faults.get("bytes_per_sec"))
 
-    def _send(self, key: str, status: int, body: bytes, bytes_per_sec: float | None) -> Iterator[bytes]:
+    def _send(self, key: str, first: int, body: bytes, bytes_per_sec: float | None) -> Iterator[bytes]:
         sent = 0
         try:
-            for start in range(0, len(body), PIECE):
-                piece = body[start : start + PIECE]
-                if bytes_per_sec:
-                    time.sleep(len(piece) / bytes_per_sec)
-                yield piece
-                sent += len(piece)
+            with self._turn if bytes_per_sec else contextlib.nullcontext():
+                for start in range(0, len(body), PIECE):
+                    piece = body[start : start + PIECE]
+                    if bytes_per_sec:
+                        time.sleep(len(piece) / bytes_per_sec)
+                    yield piece
+                    sent += len(piece)
         finally:
-            line = json.dumps({"key": key, "status": status, "bytes": sent})
-            with self._lock, (self._folder / "reads.jsonl").open("a") as file:
-                file.write(line + "\n")
+            self._write_down({"key": key, "status": 200, "first": first, "bytes": sent})
+
+    def _write_down(self, record: dict[str, Any]) -> None:
+        with self._lock, (self._folder / "reads.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
     def _faults(self) -> dict[str, Any]:
         try:
