@@ -96,7 +96,8 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
-        self._write_log(LOG_EVERY_SEC)
+        if self._write_log(LOG_EVERY_SEC) and self._life.phase in (Phase.FETCHING, Phase.STARTING):
+            self._write_state()  # health shows the last line as the progress
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -169,12 +170,15 @@ class Supervisor:
             ),
         )
 
-    def _write_log(self, every_sec: float = 0) -> None:
+    def _write_log(self, every_sec: float = 0) -> bool:
+        """Write the log file if there is anything new, at most every `every_sec`; whether it was written."""
         changes, at = self._logged
         now = time.monotonic()
-        if self._tail.changes != changes and now - at >= every_sec:
-            self._logged = self._tail.changes, now
-            replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
+        if self._tail.changes == changes or now - at < every_sec:
+            return False
+        self._logged = self._tail.changes, now
+        replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
+        return True
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}

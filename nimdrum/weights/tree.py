@@ -225,9 +225,13 @@ class TreeFetch:
         (self._staging / f"{identity}.part").unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
-        """A fetch that never got a byte leaves nothing behind."""
-        kept = [path for path in self._staging.glob("*") if path.name != "journal"]
-        if not any(path.stat().st_blocks for path in kept):
+        """A fetch that got nothing to go on with leaves nothing behind."""
+        journal = Journal(self._staging / "journal")
+        try:
+            parts = journal.open()
+        finally:
+            journal.close()
+        if not parts and not any(self._staging.glob("*.whole")) and not (self._staging / NEXT_MARKER).exists():
             shutil.rmtree(self._staging, ignore_errors=True)
 
 

@@ -422,7 +422,7 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:
     """Server errors while it fetches are passing trouble: the tree arrives all the same."""
-    data = content(6 * PART_BYTES)
+    data = content(12 * PART_BYTES)
     s3.put("model.bin", data)
     s3.fault(bytes_per_sec=60 * MIB)
     with fetching(s3, target) as process:
