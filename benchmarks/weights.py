@@ -134,7 +134,7 @@ def fill(url: str, keys: tuple[str, str], files: int, total: int) -> int:
     import boto3
 
     client = boto3.client("s3", **client_options(url, keys))
-    data = random.Random(1).randbytes(total // files // MIB * MIB)
+    data = random.Random(1).randbytes(MIB) * (total // files // MIB)
     for i in tqdm(range(files), "upload", leave=False):
         client.put_object(Bucket=BUCKET, Key=key(i), Body=data)
     return files * len(data)
