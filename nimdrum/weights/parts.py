@@ -9,7 +9,10 @@ from pathlib import Path
 from nimdrum.weights.checks import Check
 from nimdrum.weights.folder import FILE_MODE
 
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = 4 * 1024 * 1024
+"""What is written down, and so what a kill may cost for each request on its way."""
+REQUEST_PARTS = 4
+"""Parts that one request asks for at most."""
 HEADER = f"nimdrum-parts 1 {PART_BYTES}"
 
 

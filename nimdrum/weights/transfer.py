@@ -17,13 +17,13 @@ from typing import Protocol
 from nimdrum.errors import WeightsError
 from nimdrum.weights.checks import Digest
 from nimdrum.weights.folder import FILE_MODE
-from nimdrum.weights.parts import Journal, RemoteFile
+from nimdrum.weights.parts import REQUEST_PARTS, Journal, RemoteFile
 from nimdrum.weights.store import TransientError
 
 FETCHERS = 8
 HASHERS = 2
 HASH_BYTES = 4 * 1024 * 1024
-SYNC_EVERY_SEC = 0.2
+SYNC_EVERY_SEC = 0.05
 FIRST_PAUSE_SEC, LONGEST_PAUSE_SEC = 0.5, 15.0
 LAST_WORDS_SEC = 3.0
 EMPTY_ANSWERS = 3
@@ -93,8 +93,7 @@ class Transfer:
         self._stop = threading.Event()
         self._unsynced: list[tuple[_Open, int]] = []
         self._opens = [self._open(file, journaled.get(file.file_id, set())) for file in files]
-        self._todo = [(each, index) for each in self._opens for index in range(each.file.parts)]
-        self._todo = [(each, index) for each, index in reversed(self._todo) if index not in each.written]
+        self._todo = [(each, run) for each in reversed(self._opens) for run in reversed(runs(each))]
         self._unhashed = list(reversed(self._opens))
         self.progress = Progress()
         self.error: Exception | None = None
@@ -157,17 +156,13 @@ class Transfer:
             with self._condition:
                 if not self._todo:
                     return
-                each, index = self._todo.pop()
-            if self._fetch(each, *each.file.span(index)):
-                with self._condition:
-                    each.written.add(index)
-                    each.advance()
-                    self._unsynced.append((each, index))
-                    self._condition.notify_all()
+                each, run = self._todo.pop()
+            self._fetch(each, run)
 
-    def _fetch(self, each: _Open, offset: int, end: int) -> bool:
-        """One part; goes on where a broken answer ended. False when told to stop. Whether nothing comes for too
-        long is the caller's to see."""
+    def _fetch(self, each: _Open, run: range) -> None:
+        """Parts in a row with one request; goes on where a broken answer ended. Whether nothing comes for too long is
+        the caller's to see."""
+        offset, end, done = each.file.span(run[0])[0], each.file.span(run[-1])[1], run[0]
         pause, empty = FIRST_PAUSE_SEC, 0
         while offset < end:
             before = offset
@@ -175,7 +170,7 @@ class Transfer:
             try:
                 for piece in self._store.read(each.file, offset, end):
                     if self._stop.is_set():
-                        return False
+                        return
                     if offset + len(piece) > end:
                         raise WeightsError(f"{each.file.name!r} is longer in the store than its listing says.")
                     _write_all(each.descriptor, piece, offset)
@@ -183,10 +178,13 @@ class Transfer:
                     with self._condition:
                         self.progress.fetched += len(piece)
                         self.progress.moved += len(piece)
+                        while done in run and offset >= each.file.span(done)[1]:
+                            self._written(each, done)
+                            done += 1
             except TransientError as error:
                 trouble = error
             if offset == end:
-                return True
+                return
             empty = empty + 1 if offset == before and trouble is None else 0
             if empty >= EMPTY_ANSWERS:
                 raise WeightsError(
@@ -194,9 +192,15 @@ class Transfer:
                     f"{each.file.size} bytes. Upload it again."
                 )
             if self._stop.wait(pause):
-                return False
+                return
             pause = FIRST_PAUSE_SEC if offset > before else min(LONGEST_PAUSE_SEC, 2 * pause)
-        return True
+
+    def _written(self, each: _Open, index: int) -> None:
+        """Part `index` is written, though not yet safe. The condition is held."""
+        each.written.add(index)
+        each.advance()
+        self._unsynced.append((each, index))
+        self._condition.notify_all()
 
     def _sync_forever(self) -> None:
         while True:
@@ -271,6 +275,19 @@ class Transfer:
         with self._condition:
             self.progress.whole_files += 1
             self.progress.moved += 1
+
+
+def runs(each: _Open) -> list[range]:
+    """The parts that are missing, as rows of at most REQUEST_PARTS. Pure."""
+    found: list[range] = []
+    for index in range(each.file.parts):
+        if index in each.written:
+            continue
+        if found and found[-1].stop == index and len(found[-1]) < REQUEST_PARTS:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found
 
 
 def disk_error(error: Exception, folder: Path) -> Exception:

@@ -81,7 +81,8 @@ class S3Server:
         requests.post(f"{self.url}/moto-api/reset-auth", count, headers=headers, timeout=30).raise_for_status()
 
     def reads(self) -> list[dict[str, Any]]:
-        """One record for each GET of an object's bytes (key, first byte, bytes sent) and each answer by a fault."""
+        """One record for each GET of an object's bytes (key, first byte and end of what was asked
+        for, bytes sent, key id of who asked) and each answer by a fault."""
         path = self.folder / "reads.jsonl"
         if not path.exists():
             return []
@@ -147,7 +148,7 @@ class Faulty:
             return self._app(environ, start_response)
         faults = self._faults()
         if status := faults.get("status"):
-            self._write_down({"key": path, "status": status, "first": 0, "bytes": 0})
+            self._write_down({"key": path, "status": status, "first": 0, "end": 0, "bytes": 0})
             start_response(f"{status} Fault", [("Content-Length", "0")])
             return []
         key = path.partition("/")[2].partition("/")[2]
@@ -172,9 +173,11 @@ class Faulty:
         if not is_object:
             return [body]
         first = int(environ.get("HTTP_RANGE", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        return self._send(key, first, body, faults.get("bytes_per_sec"))
+        who = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
+        asked = {"key": key, "status": 200, "first": first, "end": first + len(body), "who": who}
+        return self._send(asked, body, faults.get("bytes_per_sec"))
 
-    def _send(self, key: str, first: int, body: bytes, bytes_per_sec: float | None) -> Iterator[bytes]:
+    def _send(self, asked: dict[str, Any], body: bytes, bytes_per_sec: float | None) -> Iterator[bytes]:
         sent = 0
         try:
             with self._turn if bytes_per_sec else contextlib.nullcontext():
@@ -185,7 +188,7 @@ class Faulty:
                     yield piece
                     sent += len(piece)
         finally:
-            self._write_down({"key": key, "status": 200, "first": first, "bytes": sent})
+            self._write_down({**asked, "bytes": sent})
 
     def _write_down(self, record: dict[str, Any]) -> None:
         with self._lock, (self._folder / "reads.jsonl").open("a") as file:
