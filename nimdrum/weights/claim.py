@@ -45,6 +45,8 @@ class Claim:
         self._stale_sec = stale_sec
         self._id = uuid.uuid4().hex
         self._descriptor = -1
+        self._mount = ""
+        """Names this mount on this kernel: two FUSE mounts of one volume do not share locks."""
         self._seen: tuple[bytes, float] | None = None
         self._ended = threading.Event()
         self._beater: threading.Thread | None = None
@@ -56,6 +58,7 @@ class Claim:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
         try:
             has_lock = _flock(descriptor)
+            self._mount = f"{self._boot_id}:{os.fstat(descriptor).st_dev}"
             if has_lock is not False and self._is_free(os.pread(descriptor, 4096, 0), has_lock):
                 self._descriptor = descriptor
                 self._begin()
@@ -79,10 +82,10 @@ class Claim:
         self._descriptor = -1
 
     def _is_free(self, said: bytes, has_lock: bool | None) -> bool:
-        """Whether the holder that wrote `said` is gone. Of our own kernel the lock says so; else time does."""
+        """Whether the holder that wrote `said` is gone. On our own kernel's mount the lock says so; else time does."""
         if not said.strip():
             return True
-        if has_lock and _read(said).get("boot") == self._boot_id:
+        if has_lock and _read(said).get("mount") == self._mount:
             return True
         if self._seen is None or self._seen[0] != said:
             self._seen = (said, self._clock())
@@ -104,7 +107,7 @@ class Claim:
                 return  # the volume is gone; the fetch itself will say so
 
     def _write(self, number: int) -> None:
-        said = {"id": self._id, "boot": self._boot_id, "host": os.uname().nodename, "pid": os.getpid(), "beat": number}
+        said = {"id": self._id, "mount": self._mount, "host": os.uname().nodename, "pid": os.getpid(), "beat": number}
         text = json.dumps(said).encode().ljust(512)
         os.pwrite(self._descriptor, text, 0)
         os.ftruncate(self._descriptor, len(text))

@@ -201,7 +201,7 @@ def explain(error: Exception, source: Source, secrets: tuple[str, ...] = ()) -> 
     if isinstance(error, kinds.InvalidPathError):
         return WeightsError(f"A name below {where} is not a plain path inside the folder, so nothing was fetched.")
     seen = redact(" ".join(re.sub(r"\?\S*", "", text).split()), secrets)[:SHOWN_CHARACTERS]
-    if "jwt" in text.lower() or "oauth" in text.lower() or "private key" in text.lower() or "decod" in text.lower():
+    if any(word in text.lower() for word in ("jwt", "oauth", "private key")):
         return WeightsError(f"The credential for {where} cannot be used. Check model_artifacts_credential.")
     if status is not None and 400 <= status < 500 and status not in (408, 429):
         return WeightsError(f"The store refused the request for {where} ({code}): {seen}")

@@ -61,7 +61,7 @@ class Progress:
 
     fetched: int = 0
     moved: int = 0
-    """Also counts hashing: what stands still is stuck."""
+    """Also counts hashing and syncing: what stands still is stuck."""
     whole_files: int = 0
     unverified: list[str] = field(default_factory=list)
 
@@ -212,6 +212,7 @@ class Transfer:
             if batch:
                 self._journal.add((each.file.file_id, index) for each, index in batch)
                 with self._condition:
+                    self.progress.moved += len(batch)
                     for each, index in batch:
                         each.synced.add(index)
                     self._condition.notify_all()

@@ -2,7 +2,7 @@
 
 Run as `python s3_server.py PORT FOLDER`. It appends one JSON line for each object read to FOLDER/reads.jsonl, and reads
 FOLDER/faults.json anew for each request: {"bytes_per_sec": N (all answers together, one after another), "corrupt": key,
-"truncate": key, "status": N, "kms": true}.
+"truncate": key, "status": N, "kms": true, "cut": key (breaks off in the middle of the first answer)}.
 """
 
 from __future__ import annotations
@@ -141,6 +141,7 @@ class Faulty:
         self._folder = folder
         self._lock = threading.Lock()
         self._turn = threading.Lock()
+        self._cut: set[tuple[str, int]] = set()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -175,14 +176,20 @@ class Faulty:
         first = int(environ.get("HTTP_RANGE", "bytes=0-").removeprefix("bytes=").partition("-")[0])
         who = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0]
         asked = {"key": key, "status": 200, "first": first, "end": first + len(body), "who": who}
-        return self._send(asked, body, faults.get("bytes_per_sec"))
+        cut_at = len(body)
+        if faults.get("cut") == key and (key, first) not in self._cut:
+            self._cut.add((key, first))
+            cut_at = len(body) // 2
+        return self._send(asked, body, faults.get("bytes_per_sec"), cut_at)
 
-    def _send(self, asked: dict[str, Any], body: bytes, bytes_per_sec: float | None) -> Iterator[bytes]:
+    def _send(self, asked: dict[str, Any], body: bytes, bytes_per_sec: float | None, cut_at: int) -> Iterator[bytes]:
         sent = 0
         try:
             with self._turn if bytes_per_sec else contextlib.nullcontext():
                 for start in range(0, len(body), PIECE):
                     piece = body[start : start + PIECE]
+                    if start > cut_at:
+                        raise ConnectionAbortedError("cut")
                     if bytes_per_sec:
                         time.sleep(len(piece) / bytes_per_sec)
                     yield piece

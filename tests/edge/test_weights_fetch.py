@@ -438,6 +438,16 @@ def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> N
     assert found(target) == {"model.bin": data}
 
 
+def test_a_connection_that_breaks_off_is_taken_up(s3: S3Server, target: Path) -> None:
+    """In the middle of an answer: the rest is asked for, and what came before is not."""
+    data = content(8 * PART_BYTES, 5)
+    s3.put("model.bin", data)
+    s3.fault(cut="llm/model.bin")
+    get(s3, target)
+    assert found(target) == {"model.bin": data}
+    assert len(data) <= s3.sent() < 1.5 * len(data)
+
+
 def test_memory_stays_flat(s3: S3Server, target: Path) -> None:
     """The peak of the process is far below the file's size and below 300 MB."""
     import psutil

@@ -22,9 +22,10 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / "lock"
 
 
-def left_behind(lock: Path, boot: str, beat: int = 3) -> None:
-    """What a holder leaves that was killed."""
-    lock.write_text(json.dumps({"id": "x", "boot": boot, "host": "elsewhere", "pid": 17, "beat": beat}))
+def left_behind(lock: Path, boot: str, beat: int = 3, mount: int = 0) -> None:
+    """What a holder leaves that was killed; `mount` is the difference to the number of this mount."""
+    where = f"{boot}:{lock.parent.stat().st_dev + mount}"
+    lock.write_text(json.dumps({"id": "x", "mount": where, "host": "elsewhere", "pid": 17, "beat": beat}))
 
 
 def test_one_has_it_until_it_lets_go(lock: Path) -> None:
@@ -47,12 +48,13 @@ def test_a_dead_holder_of_this_machine_is_seen_at_once(lock: Path) -> None:
     claim.release()
 
 
-def test_a_holder_on_another_machine_is_believed_while_it_beats(lock: Path) -> None:
+@pytest.mark.parametrize(("boot", "mount"), [("another boot", 0), ("this boot", 1)], ids=["machine", "mount"])
+def test_a_holder_on_another_machine_is_believed_while_it_beats(lock: Path, boot: str, mount: int) -> None:
     """Where its lock does not reach us, its number does; one that stands still for a minute is gone."""
     clock = Clock()
     claim = Claim(lock, boot_id="this boot", clock=clock)
     for beat in range(3):
-        left_behind(lock, "another boot", beat)
+        left_behind(lock, boot, beat, mount)
         assert not claim.take()
         clock.now += STALE_SEC - 1
         assert not claim.take()
