@@ -7,6 +7,7 @@ model_artifacts_*, or `nimdrum.weights.fetch`.
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -18,9 +19,10 @@ from nimdrum.secret import redact
 from nimdrum.weights.child import CAUSE
 from nimdrum.weights.credential import secrets_of
 from nimdrum.weights.folder import UMASK
+from nimdrum.weights.progress import StoppedError
 from nimdrum.weights.source import parse_uri
 from nimdrum.weights.store import Store
-from nimdrum.weights.tree import StoppedError, TreeFetch
+from nimdrum.weights.tree import TreeFetch
 
 
 def main() -> int:
@@ -28,6 +30,8 @@ def main() -> int:
         print(__doc__)
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     os.umask(UMASK)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # all files of the tree are open at once
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: signals.append(number))

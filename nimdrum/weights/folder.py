@@ -1,10 +1,14 @@
 """The folder that weights are fetched into: whether it is whole, and the files of ours in it."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from nimdrum.errors import WeightsError
+from nimdrum.weights.checks import refuse_unsafe
 
 STAGING = ".nimdrum-fetch"
 """Folder with what is on its way; removed when the tree is whole."""
@@ -61,9 +65,25 @@ def read_tree(path: Path) -> Tree | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         files = {str(name): (int(size), str(file_id)) for name, (size, file_id) in document["files"].items()}
+        refuse_unsafe(files, OURS)  # files of an earlier tree are removed by their names
         return Tree(str(document["uri"]), files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (WeightsError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def disk_error(error: Exception, folder: Path) -> Exception:
+    """An error of the file system as a sentence about `folder`; every other one as it is."""
+    if not isinstance(error, OSError) or isinstance(error, WeightsError):
+        return error
+    parent = folder.parent if folder.name == STAGING else folder
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WeightsError(f"The disk is full: {parent} has no room left. Give it a larger volume.")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return WeightsError(
+            f"The folder {parent} cannot be written by uid {os.getuid()}, gid {os.getgid()}: {error.strerror}. "
+            "Mount it writable for group 0."
+        )
+    return WeightsError(f"The folder {parent} cannot be used: {error.strerror or error}.")
 
 
 def tree_json(tree: Tree) -> str:

@@ -13,6 +13,7 @@ PART_BYTES = 4 * 1024 * 1024
 """What is written down, and so what a kill may cost for each request on its way."""
 REQUEST_PARTS = 4
 """Parts that one request asks for at most."""
+FORGOTTEN = "-"
 HEADER = f"nimdrum-parts 1 {PART_BYTES}"
 
 
@@ -67,11 +68,17 @@ class Journal:
             name, _, index = line.partition(" ")
             if index.isdigit():
                 done.setdefault(name, set()).add(int(index))
+            elif index == FORGOTTEN:
+                done.pop(name, None)
         return done
 
     def add(self, parts: Iterable[tuple[str, int]]) -> None:
         """Write down parts whose bytes the disk has."""
         os.write(self._descriptor, "".join(f"{name} {index}\n" for name, index in parts).encode())
+
+    def forget(self, name: str) -> None:
+        """Whatever was written of this file does not count any more: its part file is gone."""
+        os.write(self._descriptor, f"{name} {FORGOTTEN}\n".encode())
 
     def close(self) -> None:
         if self._descriptor >= 0:

@@ -200,6 +200,8 @@ def explain(error: Exception, source: Source, secrets: tuple[str, ...] = ()) -> 
         return WeightsError(f"There is nothing at {where}, or it was removed while it was fetched. Check the path.")
     if isinstance(error, kinds.InvalidPathError):
         return WeightsError(f"A name below {where} is not a plain path inside the folder, so nothing was fetched.")
+    if isinstance(error, kinds.NotSupportedError):
+        return WeightsError(f"The server of {where} cannot send a part of a file (HTTP ranges). Use another one.")
     seen = redact(" ".join(re.sub(r"\?\S*", "", text).split()), secrets)[:SHOWN_CHARACTERS]
     if any(word in text.lower() for word in ("jwt", "oauth", "private key")):
         return WeightsError(f"The credential for {where} cannot be used. Check model_artifacts_credential.")

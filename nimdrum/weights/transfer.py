@@ -5,19 +5,19 @@ only then writes them into the journal; hashing threads follow the unbroken begi
 still holds it in memory. Memory stays flat: nobody holds more than a piece of a part.
 """
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from nimdrum.errors import WeightsError
 from nimdrum.weights.checks import Digest
-from nimdrum.weights.folder import FILE_MODE
+from nimdrum.weights.folder import FILE_MODE, disk_error
 from nimdrum.weights.parts import REQUEST_PARTS, Journal, RemoteFile
+from nimdrum.weights.progress import Progress
 from nimdrum.weights.store import TransientError
 
 FETCHERS = 8
@@ -53,17 +53,6 @@ class _Open:
     def advance(self) -> None:
         while self.frontier in self.written:
             self.frontier += 1
-
-
-@dataclass
-class Progress:
-    """Bytes since the beginning of this process; only grows."""
-
-    fetched: int = 0
-    moved: int = 0
-    """Also counts hashing and syncing: what stands still is stuck."""
-    whole_files: int = 0
-    unverified: list[str] = field(default_factory=list)
 
 
 class Damaged(WeightsError):
@@ -129,7 +118,9 @@ class Transfer:
         descriptor = os.open(path, flags, FILE_MODE)
         if os.fstat(descriptor).st_size != file.size:
             os.ftruncate(descriptor, file.size)
-            done = set()  # the journal is of a part file that is gone
+            if done:  # of a part file that is gone
+                self._journal.forget(file.file_id)
+            done = set()
         done = {index for index in done if index < file.parts}
         each = _Open(file, descriptor, bool(done), set(done), set(done))
         each.advance()
@@ -289,21 +280,6 @@ def runs(each: _Open) -> list[range]:
         else:
             found.append(range(index, index + 1))
     return found
-
-
-def disk_error(error: Exception, folder: Path) -> Exception:
-    """An error of the file system as a sentence about `folder`; every other one as it is."""
-    if not isinstance(error, OSError) or isinstance(error, WeightsError):
-        return error
-    parent = folder.parent if folder.name.startswith(".") else folder
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WeightsError(f"The disk is full: {parent} has no room left. Give it a larger volume.")
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return WeightsError(
-            f"The folder {parent} cannot be written by uid {os.getuid()}, gid {os.getgid()}: {error.strerror}. "
-            "Mount it writable for group 0."
-        )
-    return WeightsError(f"The folder {parent} cannot be used: {error.strerror or error}.")
 
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:

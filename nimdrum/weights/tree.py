@@ -4,6 +4,7 @@ What arrives lies in a hidden folder of the target, under names of its own. Only
 they get their final names, and then the marker is written. A fetch that is killed at any moment is taken up from there.
 """
 
+import contextlib
 import os
 import shutil
 import time
@@ -15,23 +16,16 @@ from nimdrum.errors import WeightsError
 from nimdrum.weights import folder as names
 from nimdrum.weights.checks import check_for, refuse_unsafe
 from nimdrum.weights.claim import Claim
-from nimdrum.weights.folder import Tree, read_tree, size_of, tree_json
+from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of, tree_json
 from nimdrum.weights.parts import Journal, RemoteFile, file_id
+from nimdrum.weights.progress import TELL_EVERY_SEC, StoppedError, Tell, Watch
 from nimdrum.weights.store import Store
-from nimdrum.weights.transfer import Damaged, Progress, Transfer, disk_error
+from nimdrum.weights.transfer import Damaged, Transfer
 
-TELL_EVERY_SEC = 5.0
 WAIT_SEC = 0.5
 SPARE_BYTES = 16 * 1024 * 1024
 """Left free for the journal, the marker and whoever else writes there."""
 NEXT_MARKER = "next.json"
-
-Tell = Callable[..., None]
-"""An event's name and fields."""
-
-
-class StoppedError(Exception):
-    """The fetch was told to stop."""
 
 
 @dataclass(frozen=True)
@@ -141,15 +135,16 @@ class TreeFetch:
                 missing = [file for file in files if not self._has(file)]
                 self._look_for_room(missing, journaled)
                 transfer = Transfer(store, missing, self._staging, journal, journaled)
-                watch = _Watch(files, missing, journaled, self._tell, self._stopped, self._stall_timeout_sec)
+                watch = Watch(files, missing, journaled, self._tell, self._stopped, self._stall_timeout_sec)
                 try:
                     transfer.run(watch.look)
                     fetched += transfer.progress.fetched
                     break
                 except Damaged as damage:
                     fetched += transfer.progress.fetched
+                    journal.forget(damage.file_id)
                     journal.close()
-                    self._forget(damage.file_id)
+                    (self._staging / f"{damage.file_id}.part").unlink(missing_ok=True)
                     if not (damage.resumed and again):
                         raise
                     # What an earlier process left may have been hurt by the end of its machine: once more.
@@ -192,7 +187,7 @@ class TreeFetch:
         self._marker.unlink(missing_ok=True)
         if old is not None:
             for name in old.files.keys() - tree.files.keys():
-                (self._target / name).unlink(missing_ok=True)
+                self._remove(self._target / name)
         folders = {self._target}
         for name, (_, identity) in sorted(tree.files.items()):
             whole = self._staging / f"{identity}.whole"
@@ -208,11 +203,23 @@ class TreeFetch:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _make_folder(self, folder: Path) -> None:
-        """`folder`; below the target nothing is written through a link."""
+        self._below(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file of an earlier tree, and the folders that it leaves empty."""
+        folders = self._below(path.parent)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in folders:
+                folder.rmdir()
+
+    def _below(self, folder: Path) -> list[Path]:
+        """`folder` and the folders around it below the target. Raises WeightsError when one of them is a link."""
         below = [each for each in (folder, *folder.parents) if each != self._target and self._target in each.parents]
         if link := next((each for each in below if each.is_symlink()), None):
             raise WeightsError(f"{link} is a link, and could lead out of {self._target}. Remove it.")
-        folder.mkdir(parents=True, exist_ok=True)
+        return below
 
     def _remove_strangers(self, files: list[RemoteFile]) -> None:
         """Parts of other trees or versions: they are not waited for any more."""
@@ -220,9 +227,6 @@ class TreeFetch:
         for path in self._staging.iterdir():
             if path.name not in wanted | {"journal", NEXT_MARKER}:
                 path.unlink(missing_ok=True)
-
-    def _forget(self, identity: str) -> None:
-        (self._staging / f"{identity}.part").unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
         """A fetch that got nothing to go on with leaves nothing behind."""
@@ -233,56 +237,6 @@ class TreeFetch:
             journal.close()
         if not parts and not any(self._staging.glob("*.whole")) and not (self._staging / NEXT_MARKER).exists():
             shutil.rmtree(self._staging, ignore_errors=True)
-
-
-class _Watch:
-    """Tells how far a transfer is, and ends it when it is stopped or stuck."""
-
-    def __init__(
-        self,
-        files: list[RemoteFile],
-        missing: list[RemoteFile],
-        journaled: dict[str, set[int]],
-        tell: Tell,
-        stopped: Callable[[], bool],
-        stall_timeout_sec: float,
-    ) -> None:
-        self._tell = tell
-        self._stopped = stopped
-        self._stall_timeout_sec = stall_timeout_sec
-        self._files = len(files)
-        self._whole = len(files) - len(missing)
-        self._total = sum(file.size for file in files)
-        there = sum(file.size for file in files) - sum(file.size for file in missing)
-        parts = (file.span(i) for file in missing for i in journaled.get(file.file_id, ()))
-        self._there = there + sum(end - start for start, end in parts)
-        self._began = self._moved_at = time.monotonic()
-        self._moved = 0
-        self._told = (self._began - TELL_EVERY_SEC, 0)
-
-    def look(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if self._stopped():
-            raise StoppedError
-        if progress.moved != self._moved:
-            self._moved, self._moved_at = progress.moved, now
-        elif now - self._moved_at >= self._stall_timeout_sec:
-            raise WeightsError(
-                f"No byte came for {now - self._moved_at:.0f} s: the store or the network stands still. "
-                "What has arrived is kept for the next start."
-            )
-        told_at, told = self._told
-        if now - told_at >= TELL_EVERY_SEC:
-            self._told = (now, progress.fetched)
-            done = self._there + progress.fetched
-            self._tell(
-                "weights.fetching",
-                percent=int(100 * done / self._total) if self._total else 100,
-                done_gb=round(done / 1e9, 3),
-                total_gb=round(self._total / 1e9, 3),
-                mb_per_sec=round((progress.fetched - told) / 1e6 / max(now - told_at, 0.001), 1),
-                files=f"{self._whole + progress.whole_files}/{self._files}",
-            )
 
 
 def _write(path: Path, text: str) -> None:

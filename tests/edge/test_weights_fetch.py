@@ -153,6 +153,7 @@ def test_another_uri_replaces_the_tree(s3: S3Server, target: Path) -> None:
     s3.put("config.json", b'{"v": 2}', "other/")
     get(s3, target, uri=s3.uri("other/"))
     assert found(target) == {"config.json": b'{"v": 2}', "notes.txt": b"mine"}
+    assert not (target / "sub").exists()
 
 
 def test_one_object_is_a_tree_of_one(s3: S3Server, target: Path) -> None:
@@ -385,6 +386,32 @@ def test_ten_kills_lose_nothing_that_was_whole(s3: S3Server, target: Path) -> No
     assert any(safe)
     for number, parts in enumerate(safe, 1):
         assert not asked(s3, f"try-{number}") & parts, "a part that was safe was asked for again"
+
+
+@pytest.mark.parametrize("hurt", ["changed", "removed"])
+def test_what_an_earlier_process_left_is_not_trusted(s3: S3Server, target: Path, hurt: str) -> None:
+    """Bytes that changed on disk, or a part file that is gone, though the journal counts them: the file is fetched
+    again, once, without an error."""
+    data = content(24 * PART_BYTES)
+    s3.put("model.bin", data)
+    s3.fault(bytes_per_sec=60 * MIB)
+    with fetching(s3, target) as process:
+        wait_for(lambda: journaled(target), DEADLINE_SEC)
+        process.kill()
+        process.wait()
+    (part,) = (target / STAGING).glob("*.part")
+    if hurt == "removed":
+        part.unlink()
+    else:
+        safe = min(index for _, index in journaled(target))
+        with part.open("r+b") as file:
+            file.seek(safe * PART_BYTES)
+            file.write(b"something else")
+    s3.fault()
+    with fetching(s3, target) as process:
+        assert process.wait(DEADLINE_SEC) == 0
+    assert found(target) == {"model.bin": data}
+    assert ("weights.fetched_again" in printed(target)) is (hurt == "changed")
 
 
 def test_two_at_once_fetch_once(s3: S3Server, target: Path) -> None:

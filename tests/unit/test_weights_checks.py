@@ -117,11 +117,12 @@ def test_digests_of_whole_files() -> None:
         ("", {}),
         (f"{HEADER}\nabc 0\nabc 2\ndef 1\n", {"abc": {0, 2}, "def": {1}}),
         (f"{HEADER}\nabc 0\nabc 1", {"abc": {0}}),
+        (f"{HEADER}\nabc 0\ndef 0\nabc -\nabc 3\n", {"abc": {3}, "def": {0}}),
         (f"{HEADER}\nabc 0\nab\0\0\0\nabc x\n", {"abc": {0}}),
         ("nimdrum-parts 1 4096\nabc 0\n", {}),
         ("\0\0\0\0", {}),
     ],
-    ids=["none", "parts", "torn line", "garbage", "another part size", "not a journal"],
+    ids=["none", "parts", "torn line", "forgotten", "garbage", "another part size", "not a journal"],
 )
 def test_a_journal_is_read_as_far_as_it_goes(tmp_path: Path, text: str, expected: dict[str, set[int]]) -> None:
     """A torn line is a part that is fetched again; what is added later is read again."""

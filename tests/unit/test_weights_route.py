@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nimdrum.errors import SettingsError
-from nimdrum.weights.folder import LOCK, MARKER, STAGING, Content, content
+from nimdrum.weights.folder import LOCK, MARKER, STAGING, Content, Tree, content, read_tree, tree_json
 from nimdrum.weights.route import KEYS, Facts, decide_route
 
 REPO, CACHE = Path("/opt/code/model-repo"), Path("/cache")
@@ -153,3 +153,19 @@ def test_what_a_folder_holds(tmp_path: Path, files: list[str], expected: Content
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert content(tmp_path) is expected
+
+
+def test_a_marker_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """And not at all when it is half, of another kind, or names what lies elsewhere: its files are removed one day."""
+    tree = Tree("s3://b/x", {"a/b.bin": (3, "id"), "ä": (0, "id2")})
+    path = tmp_path / MARKER
+    path.write_text(tree_json(tree), encoding="utf-8")
+    assert read_tree(path) == tree
+    assert not tree.is_whole_in(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.bin").write_bytes(b"123")
+    (tmp_path / "ä").touch()
+    assert tree.is_whole_in(tmp_path)
+    for text in ("", "{", "[]", '{"uri": "x"}', tree_json(Tree("u", {"../../etc/passwd": (1, "i")}))):
+        path.write_text(text)
+        assert read_tree(path) is None
