@@ -65,10 +65,7 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
         route=route.name,
         route_reason=route.why,
         secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
-        identity=(
-            *(f"{name}={value}" for name, value in sorted({**secrets, **own}.items())),
-            *artifacts_identity(settings),
-        ),
+        identity=(*_identity({**secrets, **own}, config), *artifacts_identity(settings)),
     )
 
 
@@ -81,6 +78,12 @@ def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
 def _backend_port(env: dict[str, str]) -> int:
     text = env.get("NIM_BACKEND_PORT", "")
     return int(text) if text.isdigit() else BACKEND_PORT
+
+
+def _identity(env: dict[str, str], config: EngineConfig) -> tuple[str, ...]:
+    """What makes another engine. Not what the route adds because a cache is filled by now: the engine fills it itself,
+    and a worker that is replaced later must find the engine that runs."""
+    return tuple(f"{name}={env[name]}" for name in sorted(env) if name in config or name != "HF_HUB_OFFLINE")
 
 
 def _facts(

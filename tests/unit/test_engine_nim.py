@@ -285,6 +285,18 @@ def test_an_engine_config_makes_another_engine(tmp_path: Path) -> None:
     assert len({plain, with_weights, plan(tmp_path).fingerprint}) == 3
 
 
+@pytest.mark.parametrize("model", ["", "hf://org/model"], ids=["model-specific", "model-free"])
+def test_a_cache_that_the_engine_fills_does_not_make_another_engine(tmp_path: Path, model: str) -> None:
+    """A worker that is replaced when the cache is full attaches to the engine that filled it."""
+    environ = {"NIM_CACHE_PATH": str(tmp_path / "cache"), **({"NIM_MODEL_PATH": model} if model else {})}
+    before = plan(tmp_path, environ=environ)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/ngc").mkdir()
+    after = plan(tmp_path, environ=environ)
+    assert before.route != after.route
+    assert before.fingerprint == after.fingerprint
+
+
 def test_a_plan_prints_no_key(tmp_path: Path) -> None:
     """Neither from the settings nor from engine_config.json."""
     shown = repr(plan(config(tmp_path, HF_TOKEN=HF_KEY), NGC_API_KEY=CREDENTIAL))
