@@ -3,6 +3,7 @@
 from nimdrum.engines.common import common
 from nimdrum.engines.nim import HEALTH_PATH
 from nimdrum.engines.plan import LOOPBACK, EnginePlan
+from nimdrum.errors import SettingsError
 from nimdrum.hosting import Hosting
 from nimdrum.settings import Settings
 
@@ -10,6 +11,10 @@ DEFAULT_PORT = 8000
 
 
 def external_plan(settings: Settings, hosting: Hosting) -> EnginePlan:
+    if settings.artifacts_uri:
+        raise SettingsError(
+            "model_artifacts_uri is set, but the engine is external: it has its weights already. Empty the parameter."
+        )
     return EnginePlan(
         engine="external",
         line="external engine",

@@ -7,6 +7,7 @@ import pytest
 
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.plan import EnginePlan
+from nimdrum.errors import SettingsError
 from nimdrum.hosting import read_hosting
 from nimdrum.settings import load_settings
 
@@ -19,6 +20,12 @@ def plan(**raw: Any) -> EnginePlan:
     hosting = read_hosting("/opt/code", environ, ["drum", "score"])
     raw = {"engine": "external", "NGC_API_KEY": {"credentialType": "api_token", "apiToken": KEY}, **raw}
     return plan_engine(load_settings(ROOT, raw.get), hosting, None, None)
+
+
+def test_it_has_its_weights_already() -> None:
+    """Fetching for it is a contradiction."""
+    with pytest.raises(SettingsError, match=r"model_artifacts_uri.*external"):
+        plan(model_artifacts_uri="s3://bucket/llm/")
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
 def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
-    """Over settings, over the image and over the launcher's own choice, keys included."""
+    """Over settings, over the image and over the launcher's own choice."""
     weights(tmp_path)
     config(
         tmp_path,
@@ -197,15 +197,23 @@ def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
         NIM_MAX_MODEL_LEN=10,
         NIM_CACHE_PATH="/mine",
         HF_HUB_OFFLINE=False,
-        NGC_API_KEY="other-key",
     )
     made = plan(tmp_path, image, {"NIM_CACHE_PATH": "/cache"}, NIM_MAX_MODEL_LEN=4096, NIM_LOG_LEVEL="INFO")
     assert made.env["NIM_LOG_LEVEL"] == "DEBUG"
     assert made.env["NIM_MAX_MODEL_LEN"] == "10"
     assert made.env["NIM_CACHE_PATH"] == "/mine"
     assert made.env["HF_HUB_OFFLINE"] == "0"
+
+
+def test_a_key_in_engine_config_wins_too(tmp_path: Path) -> None:
+    """It is masked in the log; with local weights it is a contradiction like any chosen key."""
+    config(tmp_path, NGC_API_KEY="other-key")
+    made = plan(tmp_path, NGC_API_KEY=CREDENTIAL)
     assert made.env["NGC_API_KEY"] == "other-key"
     assert "other-key" in made.secrets
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=r"NGC_API_KEY.*model-repo"):
+        plan(tmp_path)
 
 
 def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
@@ -275,6 +283,18 @@ def test_an_engine_config_makes_another_engine(tmp_path: Path) -> None:
     with_weights = plan(tmp_path).fingerprint
     config(tmp_path, VLLM_LOGGING_LEVEL="DEBUG")
     assert len({plain, with_weights, plan(tmp_path).fingerprint}) == 3
+
+
+@pytest.mark.parametrize("model", ["", "hf://org/model"], ids=["model-specific", "model-free"])
+def test_a_cache_that_the_engine_fills_does_not_make_another_engine(tmp_path: Path, model: str) -> None:
+    """A worker that is replaced when the cache is full attaches to the engine that filled it."""
+    environ = {"NIM_CACHE_PATH": str(tmp_path / "cache"), **({"NIM_MODEL_PATH": model} if model else {})}
+    before = plan(tmp_path, environ=environ)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/ngc").mkdir()
+    after = plan(tmp_path, environ=environ)
+    assert before.route != after.route
+    assert before.fingerprint == after.fingerprint
 
 
 def test_a_plan_prints_no_key(tmp_path: Path) -> None:
