@@ -8,6 +8,7 @@ import click
 
 from nimdrum import __version__
 from nimdrum.commands.bundle import bundle
+from nimdrum.commands.upload import upload
 from nimdrum.parameter_table import replace_table, table
 from nimdrum.parameters import read_parameters
 
@@ -21,6 +22,7 @@ def main() -> None:
 
 
 main.add_command(bundle)
+main.add_command(upload)
 
 
 @main.command()

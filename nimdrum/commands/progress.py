@@ -1,19 +1,49 @@
-"""Progress bars on standard error, only where a person looks at it."""
+"""Where the longer commands tell what they do: lines, and progress bars where a person looks at them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nimdrum.secret import redact
 
 
-@contextmanager
-def bars() -> Iterator[Callable[[str, int | None], Callable[[int], object]]]:
-    """Gives a function that begins a bar with a title and a total in bytes. All bars are closed at the end."""
-    from tqdm import tqdm
+class Terminal:
+    """Lines on standard output, progress on standard error; what is hidden once is printed nowhere."""
 
-    with ExitStack() as open_bars:
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+        self._bar: Any = None
+        self._state = ""
 
-        def begin(title: str, total: int | None) -> Callable[[int], object]:
-            open_bars.close()
-            bar = tqdm(desc=title, total=total, unit="B", unit_scale=True, disable=None)
-            return open_bars.enter_context(bar).update
+    def hide(self, secret: str | None) -> None:
+        self._secrets += [secret] if secret else []
 
-        yield begin
+    def say(self, text: str, err: bool = False) -> None:
+        self.close()
+        click.echo(redact(text, self._secrets), err=err)
+
+    def bytes(self, title: str, total: int | None) -> Callable[[int], object]:
+        """Begin a bar, and give the function that moves it by some bytes."""
+        from tqdm import tqdm
+
+        self.close()
+        self._bar = bar = tqdm(desc=title, total=total, unit="B", unit_scale=True, disable=None)
+        return bar.update
+
+    def waiting(self, what: str, state: str, elapsed_sec: float) -> None:
+        """Show that a wait goes on: a clock for a person, a line for each new state elsewhere."""
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = self._bar or tqdm(bar_format="{desc}")
+            self._bar.set_description_str(f"  {what}: {state}, {elapsed_sec:.0f} s")
+        elif (what + state) != self._state:
+            self.say(f"  {what}: {state}")
+        self._state = what + state
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
