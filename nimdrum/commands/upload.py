@@ -34,10 +34,10 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.IntRange(min=0),
     help="Without --resource-bundle: take the smallest bundle with so many GPUs; 0 sets none.  [default: 1]",
 )
-@click.option("--register", is_flag=True, help="Also register the version.")
-@click.option("--registered-model", metavar="NAME", help="Name of the registered model.  [default: the model's]")
-@click.option("--deploy", is_flag=True, help="Also register the version and deploy it.")
-@click.option("--deployment-name", metavar="NAME", help="Label of the deployment.  [default: the model's name]")
+@click.option("--register", is_flag=True, help="Also register the version, under the model's name.")
+@click.option("--registered-model", metavar="NAME", help="The same, under this name.")
+@click.option("--deploy", is_flag=True, help="Also register the version, and deploy it under the model's name.")
+@click.option("--deployment-name", metavar="NAME", help="The same, under this name.")
 @click.option("--replace", is_flag=True, help="With --deploy: give a deployment that is there the new version.")
 @click.option(
     "--prediction-environment",
@@ -53,9 +53,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Longest wait for each of: the image's build, the registered version, the deployment.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Print the steps and send nothing that writes; works without a token too."
-)
+@click.option("--dry-run", is_flag=True, help="Print the steps and change nothing; works without a token too.")
 def upload(**options: Any) -> None:
     """Bring environment and model into DataRobot, and with --deploy into service.
 

@@ -1,4 +1,4 @@
-"""What the options of `upload` mean, and what it tells in the end. Apart from `upload.py`: this needs the client's import."""
+"""What the options of `upload` mean, and what it tells in the end. It imports the client, which takes seconds."""
 
 import sys
 from collections.abc import Mapping
@@ -25,14 +25,20 @@ from nimdrum.platform.wanted import KEY, Values, Wanted, read_values
 from nimdrum.secret import Secret
 
 
-def upload_with(options: dict[str, Any], terminal: Terminal, environ: Mapping[str, str], patience: Patience) -> None:
+def upload_with(
+    options: dict[str, Any],
+    terminal: Terminal,
+    environ: Mapping[str, str],
+    patience: Patience,
+    code_dir: Path = CODE_DIR,
+) -> None:
     """Do what the command's options say. Raises NimdrumError."""
     token = configured_token()
     terminal.hide(token)
     terminal.hide(environ.get(KEY, "").strip())
-    values = read_values(CODE_DIR, options["parameters"])
+    values = read_values(code_dir, options["parameters"])
     terminal.hide(values.key.reveal() if values.key else None)
-    wanted = wanted_of(options, values, terminal)
+    wanted = wanted_of(options, values, terminal, code_dir)
     if options["dry_run"] and token is None:
         terminal.say("No endpoint and token are set: this is the plan for a DataRobot in which nothing is there yet.")
         found = Found(bundle=_unknown_bundle(wanted))
@@ -47,12 +53,12 @@ def upload_with(options: dict[str, Any], terminal: Terminal, environ: Mapping[st
         return
     needs_key = wanted.credential_name is not None and found.credential_id is None
     key = values.key or _ask_key(terminal, environ) if needs_key else None
-    found = run(Upload(client, CODE_DIR, wanted, key, patience, terminal), found)
+    found = run(Upload(client, code_dir, wanted, key, patience, terminal), found)
     for line in summary(wanted, found, client.endpoint):
         terminal.say(line)
 
 
-def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal) -> Wanted:
+def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal, code_dir: Path) -> Wanted:
     """The options and the project's files as what is wanted. Raises UploadError and BundleError."""
     archive, uri = options["image_archive"], options["image_uri"]
     if (archive is not None) + (uri is not None) + options["build"] != 1:
@@ -61,36 +67,36 @@ def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal) -> Wa
             "(written by `bundle --image`), --image-uri, --build.",
             WRONG_INPUT,
         )
-    metadata = yaml.safe_load((CODE_DIR / "model-metadata.yaml").read_text(encoding="utf-8"))
-    about = yaml.safe_load((CODE_DIR / "env_info.json").read_text(encoding="utf-8"))
+    metadata = yaml.safe_load((code_dir / "model-metadata.yaml").read_text(encoding="utf-8"))
+    about = yaml.safe_load((code_dir / "env_info.json").read_text(encoding="utf-8"))
     name = options["name"] or metadata["name"]
     external = values.engine == "external"
-    deploy = options["deploy"]
+    with_key = not (options["no_credential"] or values.credential_id or external)
+    deployment = options["deployment_name"] or (name if options["deploy"] else None)
+    registered = options["registered_model"] or (name if options["register"] or deployment else None)
     return Wanted(
         environment_name=options["environment_name"] or about["name"],
         environment_description=about["description"],
-        environment_content=_environment_content(archive, uri, terminal),
+        environment_content=_environment_content(archive, uri, terminal, code_dir),
         image_archive=archive,
         image_uri=uri,
         model_name=name,
         target_name=metadata["inferenceModel"]["targetName"],
-        model_files=tuple(model_files(CODE_DIR)),
+        model_files=tuple(model_files(code_dir)),
         parameters=values.parameters,
-        credential_name=None
-        if options["no_credential"] or values.credential_id or external
-        else options["credential_name"],
+        credential_name=options["credential_name"] if with_key else None,
         credential_id=values.credential_id,
         egress=options["egress"].upper(),
         resource_bundle=options["resource_bundle"],
         gpus=(0 if external else 1) if options["gpus"] is None else options["gpus"],
-        registered_model=(options["registered_model"] or name) if options["register"] or deploy else None,
-        deployment=(options["deployment_name"] or name) if deploy else None,
+        registered_model=registered,
+        deployment=deployment,
         prediction_environment=options["prediction_environment"],
         replace=options["replace"],
     )
 
 
-def _environment_content(archive: Path | None, uri: str | None, terminal: Terminal) -> str:
+def _environment_content(archive: Path | None, uri: str | None, terminal: Terminal, code_dir: Path) -> str:
     """An image is known by itself, whatever the context beside it: DataRobot keeps that for information only."""
     if uri is not None:
         return fingerprint([], "uri", uri)
@@ -98,7 +104,7 @@ def _environment_content(archive: Path | None, uri: str | None, terminal: Termin
         saved = read_saved_image(archive)
         image = saved.id if saved else sha256_of(archive, terminal.bytes("checksum", archive.stat().st_size))
         return fingerprint([], "image", image.removeprefix("sha256:"))
-    return fingerprint(context_files(CODE_DIR))
+    return fingerprint(context_files(code_dir))
 
 
 def _unknown_bundle(wanted: Wanted) -> Bundle | None:
@@ -113,9 +119,7 @@ def _ask_key(terminal: Terminal, environ: Mapping[str, str]) -> Secret:
         key = click.prompt(f"{KEY} (not shown)", hide_input=True, err=True).strip()
         terminal.hide(key)
     if not key:
-        raise UploadError(
-            f"Set {KEY} to the NGC key, or give --no-credential where the weights are local.", WRONG_INPUT
-        )
+        raise UploadError(f"Set {KEY}, or give --no-credential where the weights are local.", WRONG_INPUT)
     return Secret(key)
 
 

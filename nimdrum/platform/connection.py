@@ -62,7 +62,7 @@ def connect(screen: Screen, patience: Patience) -> RESTClientObject:
 
 
 def listed(client: RESTClientObject, path: str, **params: str) -> list[dict[str, Any]]:
-    """All pages of a list as DataRobot sends them: the client's classes fail on kinds of things that are new to them."""
+    """All pages of a list, as DataRobot sends them: the client's classes fail on things of a kind unknown to them."""
     return list(unpaginate(path, params, client))
 
 
