@@ -1,6 +1,7 @@
 """`upload` with the real datarobot client against a DataRobot on loopback that checks every request."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from fake_datarobot.request import Request
 from fake_datarobot.routes import Answer
 from fake_datarobot.server import Fault
+from fake_datarobot.state import State
 from upload_world import DEPLOY, FAST, NGC_KEY, TOKEN, UploadWorld
 
 ALL_THERE = {
@@ -85,19 +87,27 @@ SLICES = 4
 
 
 @pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("begin", ["nothing", "replace"])
 @pytest.mark.parametrize("part", range(SLICES))
-def test_interrupted_at_any_request_and_started_again(upload_world: UploadWorld, applied: bool, part: int) -> None:
-    """The connection is lost at each request in turn, before or after the server applied it: the end is the same."""
-    from fake_datarobot.state import State
+def test_interrupted_at_any_request_and_started_again(
+    upload_world: UploadWorld, part: int, begin: str, applied: bool
+) -> None:
+    """The connection is lost at each request in turn, before or after the server applied it: the end is the same.
 
+    Begun with nothing there, and with a deployment whose model is replaced.
+    """
     fake = upload_world.fake
-    parameters = upload_world.parameters("max_tokens: 200\nsplit_reasoning: false\nsystem_prompt: Be kind.\n")
-    arguments = (*DEPLOY, "--parameters", parameters)
+    arguments = [*DEPLOY, "--parameters", upload_world.parameters("max_tokens: 200\nsplit_reasoning: false\n")]
+    if begin == "replace":
+        assert upload_world.run(*DEPLOY).exit_code == 0
+        arguments.append("--replace")
+    first = copy.deepcopy(fake.state)
+    fake.seen = []
     assert upload_world.run(*arguments).exit_code == 0
     wanted, requests = copy.deepcopy(fake.state.end()), len(fake.seen)
-    assert requests > 30
+    assert requests > 20
     for at in range(part, requests, SLICES):
-        fake.state, fake.seen, fake.fault = State(), [], Fault(at, applied)
+        fake.state, fake.seen, fake.fault = copy.deepcopy(first), [], Fault(at, applied)
         cut = upload_world.run(*arguments)
         assert cut.exit_code == 5, (at, cut.text)
         assert "Run the same command again" in cut.text
@@ -105,22 +115,21 @@ def test_interrupted_at_any_request_and_started_again(upload_world: UploadWorld,
         again = upload_world.run(*arguments)
         assert again.exit_code == 0, (at, again.text)
         assert fake.state.end() == wanted, at
-    fake.state, fake.seen, fake.fault = State(), [], Fault(requests, applied)
+    fake.state, fake.seen, fake.fault = copy.deepcopy(first), [], Fault(requests, applied)
     assert upload_world.run(*arguments).exit_code == 0, "the loop has covered every request"
 
 
 def test_interrupted_again_and_again(upload_world: UploadWorld) -> None:
     """A connection that only ever lasts two requests longer than the last time still gets there."""
     fake = upload_world.fake
-    upload_world.run(*DEPLOY)
-    wanted = copy.deepcopy(fake.state.end())
-    from fake_datarobot.state import State
-
-    fake.state, fake.seen = State(), []
+    assert upload_world.run(*DEPLOY).exit_code == 0
+    wanted, runs = copy.deepcopy(fake.state.end()), 0
+    fake.state = State()
     for at in range(0, 200, 2):
-        fake.seen, fake.fault = [], Fault(at, applied=at % 4 == 0)
+        fake.seen, fake.fault, runs = [], Fault(at, applied=at % 4 == 0), runs + 1
         if upload_world.run(*DEPLOY).exit_code == 0:
             break
+    assert runs > 5
     assert fake.state.end() == wanted
 
 
@@ -323,8 +332,6 @@ def test_a_failed_deployment(upload_world: UploadWorld) -> None:
 
 def test_a_wait_that_is_too_long(upload_world: UploadWorld) -> None:
     """Told after --max-wait-sec; what was begun goes on, and the next run waits for it."""
-    from dataclasses import replace
-
     clock = iter(range(0, 10_000, 40))
     upload_world.fake.state.polls = 5
     late = upload_world.run(*DEPLOY, patience=replace(FAST, clock=lambda: next(clock)))
@@ -348,7 +355,7 @@ def test_a_wait_that_is_too_long(upload_world: UploadWorld) -> None:
         (Answer({"message": "later"}, 503), 5, "Run the same command again"),
         (Answer("<html>Störung</html>".encode(), 502), 5, "error page"),
         (Answer(b"<html>a login page</html>", 200), 4, "not JSON"),
-        (Answer({"id": None}, 201), 4, "has not the form"),
+        (Answer({"identifier": "x"}, 201), 4, "has not the form"),
     ],
 )
 def test_error_answers(upload_world: UploadWorld, answer: Answer, exit_code: int, told: str) -> None:

@@ -73,6 +73,7 @@ class FakeDataRobot:
 def running(fake: FakeDataRobot) -> Iterator[FakeDataRobot]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one piece: in two, each answer takes 40 ms (delayed acknowledgement)
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
