@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fake_datarobot.request import Request
-from fake_datarobot.routes import Answer
+from fake_datarobot.routing import Answer
 from fake_datarobot.server import Fault
 from fake_datarobot.state import State
 from upload_world import DEPLOY, FAST, NGC_KEY, TOKEN, UploadWorld

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from fake_datarobot import deployments, environments, models  # noqa: F401  # each adds its routes
 from fake_datarobot.request import Request, Wrong, parse
-from fake_datarobot.routes import Answer, answer
+from fake_datarobot.routing import Answer, answer
 from fake_datarobot.state import State
 
 
