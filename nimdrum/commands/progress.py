@@ -15,7 +15,7 @@ class Terminal:
     def __init__(self) -> None:
         self._secrets: list[str] = []
         self._bar: Any = None
-        self._state = ""
+        self._waiting = ("", "")
 
     def hide(self, secret: str | None) -> None:
         self._secrets += [secret] if secret else []
@@ -34,14 +34,18 @@ class Terminal:
 
     def waiting(self, what: str, state: str, elapsed_sec: float) -> None:
         """Show that a wait goes on: a clock for a person, a line for each new state elsewhere."""
-        if sys.stderr.isatty():
-            from tqdm import tqdm
+        before, self._waiting = self._waiting, (what, state)
+        if not sys.stderr.isatty():
+            if before != self._waiting:
+                self.say(f"  {what}: {state}")
+            return
+        from tqdm import tqdm
 
-            self._bar = self._bar or tqdm(bar_format="{desc}")
-            self._bar.set_description_str(f"  {what}: {state}, {elapsed_sec:.0f} s")
-        elif (what + state) != self._state:
-            self.say(f"  {what}: {state}")
-        self._state = what + state
+        if before[0] != what:
+            self.close()
+        if self._bar is None:
+            self._bar = tqdm(bar_format="{desc}")
+        self._bar.set_description_str(f"  {what}: {state}, {elapsed_sec:.0f} s")
 
     def close(self) -> None:
         if self._bar is not None:

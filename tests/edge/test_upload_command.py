@@ -1,10 +1,14 @@
 """`python -m nimdrum upload` as a user calls it: a process of its own, this repository's files, exit codes, Ctrl-C."""
 
+import contextlib
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -94,6 +98,29 @@ def test_ctrl_c(environ: dict[str, str], fake: FakeDataRobot) -> None:
     fake.state.polls, fake.state._left = 0, {}
     assert upload(environ, "--build").returncode == 0
     assert fake.state.counts()["environment_versions"] == 1
+
+
+def test_a_person_sees_progress(environ: dict[str, str], fake: FakeDataRobot, tmp_path: Path) -> None:
+    """With a terminal for standard error: a bar for the upload, a clock for the wait, and all goes well."""
+    fake.state.polls = 2
+    archive = tmp_path / "image.tar.gz"
+    archive.write_bytes(os.urandom(4_000_000))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))  # tqdm writes nothing into no columns
+    command = [sys.executable, "-m", "nimdrum", "upload", "--image-archive", str(archive)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the way in which a terminal ends
+            while piece := os.read(ours, 4096):
+                shown += piece
+    os.close(ours)
+    assert process.wait(DEADLINE_SEC) == 0, shown
+    assert b"upload: 100%" in shown
+    assert b"the build of the environment: processing, 0 s" in shown
+    assert not any(secret.encode() in shown for secret in (TOKEN, NGC_KEY))
 
 
 def test_the_key_is_asked_for(environ: dict[str, str], fake: FakeDataRobot) -> None:
