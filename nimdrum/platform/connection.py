@@ -19,6 +19,8 @@ from nimdrum.platform.waiting import Patience, Screen
 
 ANSWER_SEC = 1800.0
 """How long an answer to a sent request may take: DataRobot stores an image of tens of gigabytes before it answers."""
+LONGEST_PAUSE_SEC = 120
+"""However long DataRobot asks to wait before a reading request is repeated."""
 SHOWN_BYTES = 1 << 20
 """An upload below this shows no progress bar."""
 
@@ -47,6 +49,7 @@ def connect(screen: Screen, patience: Patience) -> RESTClientObject:
         status=patience.retries,
         other=0,
         backoff_factor=patience.backoff_sec,
+        retry_after_max=LONGEST_PAUSE_SEC,
         status_forcelist={413, 429, 502, 503, 504},
         allowed_methods={"GET"},
     )

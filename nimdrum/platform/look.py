@@ -29,7 +29,7 @@ def look(client: RESTClientObject, wanted: Wanted) -> Found:
 
 def _look(client: RESTClientObject, wanted: Wanted) -> Found:
     # Not searched for by name: the list of own environments is short, and its name has brackets.
-    environments = listed(client, "executionEnvironments/", isOwn="true")
+    environments = listed(client, "executionEnvironments/", isOwn="True")
     environment = _one("environment", "name", wanted.environment_name, environments)
     credential = None
     if wanted.credential_name is not None:

@@ -17,7 +17,7 @@ def version(state: State, request: Request) -> Answer:
 
 @route("GET", "executionEnvironments/")
 def environments(state: State, request: Request) -> Answer:
-    return paged(request, list(state.environments.values()), isOwn=lambda _, value: value == "true")
+    return paged(request, list(state.environments.values()), isOwn=lambda _, value: value == "True")
 
 
 @route("POST", "executionEnvironments/")
