@@ -118,6 +118,8 @@ def _deployment_steps(wanted: Wanted, found: Found, registered: RegisteredVersio
                 "--deployment-name makes a second deployment.",
                 REFUSED,
             )
+        if deployment.status == "inactive":
+            raise UploadError(f"The deployment {label} ({deployment.id}) is switched off: switch it on first.", REFUSED)
         return [Step(Action.REPLACE, label), Step(Action.AWAIT_DEPLOYMENT, LATER)]
     if deployment.status not in ("active", "inactive"):  # inactive: somebody has switched it off
         return [Step(Action.AWAIT_DEPLOYMENT, deployment.id)]
@@ -157,7 +159,7 @@ def model_version(wanted: Wanted, found: Found) -> ModelVersion | None:
 
 
 def patchable_version(wanted: Wanted, found: Found) -> ModelVersion | None:
-    """The version that only lacks the resource bundle: it must be the latest, for DataRobot changes none but that."""
+    """The version that only lacks the resource bundle. It must be the latest: the next one is made of that."""
     latest = max(found.model_versions, key=lambda v: v.number, default=None)
     return latest if latest in _marked_versions(wanted, found) else None
 
