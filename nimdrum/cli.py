@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from nimdrum import __version__
+from nimdrum.commands.bundle import bundle
+from nimdrum.commands.upload import upload
 from nimdrum.parameter_table import replace_table, table
 from nimdrum.parameters import read_parameters
 
@@ -17,6 +19,10 @@ CODE_DIR = Path(__file__).resolve().parent.parent
 @click.version_option(__version__)
 def main() -> None:
     """NVIDIA NIM language models inside DataRobot: tools beside the DRUM hooks."""
+
+
+main.add_command(bundle)
+main.add_command(upload)
 
 
 @main.command()

@@ -35,6 +35,18 @@ class SupervisorError(NimdrumError, RuntimeError):
     """The supervisor process could not be started or its state could not be read."""
 
 
+class BundleError(NimdrumError, RuntimeError):
+    """A file of the bundle is missing or cannot be made. Nothing half-written is left."""
+
+
+class UploadError(NimdrumError, RuntimeError):
+    """An upload cannot begin or go on; `exit_code` tells whose turn it is (see `nimdrum.platform.failures`)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class HTTPStatusError(NimdrumError):
     """An error whose `status` tells an HTTP caller whose fault it is."""
 

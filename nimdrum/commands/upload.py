@@ -1,0 +1,87 @@
+"""`python -m nimdrum upload`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+INTERRUPTED = 130
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--image-archive", type=FILE, help="The saved image: build/bundle/image.tar.gz.")
+@click.option("--image-uri", metavar="URI", help="An image in a registry that DataRobot can reach.")
+@click.option("--build", is_flag=True, help="Let DataRobot build the image; it must be able to pull the base image.")
+@click.option("--parameters", type=FILE, help="Values of runtime parameters, as for DRUM's --runtime-params-file.")
+@click.option("--name", help="Name of the custom model.  [default: that in model-metadata.yaml]")
+@click.option("--environment-name", help="Name of the environment.  [default: that in env_info.json]")
+@click.option(
+    "--credential-name", default="nimdrum NGC key", show_default=True, help="Name of the credential with the NGC key."
+)
+@click.option("--no-credential", is_flag=True, help="Use no NGC key: the weights are local.")
+@click.option(
+    "--egress",
+    type=click.Choice(["public", "none"]),
+    default="public",
+    show_default=True,
+    help="What of the network the model may reach. NIM downloads with public only.",
+)
+@click.option("--resource-bundle", metavar="NAME", help="Resource bundle, by name or id.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    help="Without --resource-bundle: take the smallest bundle with so many GPUs; 0 sets none.  [default: 1]",
+)
+@click.option("--register", is_flag=True, help="Also register the version, under the model's name.")
+@click.option("--registered-model", metavar="NAME", help="The same, under this name.")
+@click.option("--deploy", is_flag=True, help="Also register the version, and deploy it under the model's name.")
+@click.option("--deployment-name", metavar="NAME", help="The same, under this name.")
+@click.option("--replace", is_flag=True, help="With --deploy: give a deployment that is there the new version.")
+@click.option(
+    "--prediction-environment",
+    default="nimdrum",
+    show_default=True,
+    metavar="NAME",
+    help="Prediction environment, by name or id; made, as a serverless one, when it is missing.",
+)
+@click.option(
+    "--max-wait-sec",
+    type=click.FloatRange(min=1),
+    default=7200,
+    show_default=True,
+    help="Longest wait for each of: the image's build, the registered version, the deployment.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the steps and change nothing; works without a token too.")
+def upload(**options: Any) -> None:
+    """Bring environment and model into DataRobot, and with --deploy into service.
+
+    DATAROBOT_ENDPOINT (it ends in /api/v2) and DATAROBOT_API_TOKEN tell where and who, or drconfig.yaml does. The NGC
+    key is taken from NGC_API_KEY, or asked for; it goes into a credential in DataRobot and nowhere else.
+
+    What is there already stays as it is: a second run changes nothing, and a run that was interrupted goes on where it
+    ended. Things are found by their names, versions by what they were made of.
+
+    \b
+    Exit codes: 0 all is there; 2 an option or file is not usable; 3 no token, or it may not;
+    4 DataRobot refuses, or what is there stands in the way; 5 network, DataRobot or a wait failed
+    for now: run it again; 6 a build or deployment has failed; 130 interrupted: run it again.
+    """
+    from nimdrum.commands.progress import Terminal
+    from nimdrum.commands.uploading import upload_with
+    from nimdrum.errors import NimdrumError, UploadError
+    from nimdrum.platform.failures import AGAIN, WRONG_INPUT
+    from nimdrum.platform.waiting import Patience
+
+    terminal = Terminal()
+    try:
+        upload_with(options, terminal, os.environ, Patience(max_wait_sec=options["max_wait_sec"]))
+    except NimdrumError as error:
+        terminal.say(f"Error: {error}", err=True)
+        raise SystemExit(error.exit_code if isinstance(error, UploadError) else WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        terminal.say(f"Interrupted. {AGAIN}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        terminal.close()

@@ -1,0 +1,110 @@
+"""What an upload wants to be there in the end, and the file of runtime parameter values that is a part of it."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nimdrum.errors import SettingsError, UploadError
+from nimdrum.parameters import convert, read_parameters
+from nimdrum.platform.archive import Packed
+from nimdrum.platform.failures import WRONG_INPUT
+from nimdrum.secret import Secret
+from nimdrum.settings import load_settings
+
+KEY = "NGC_API_KEY"
+"""The one runtime parameter that is a credential."""
+
+
+@dataclass(frozen=True)
+class ParameterValue:
+    """The value of one runtime parameter, as DataRobot takes it."""
+
+    name: str
+    type: str
+    value: str | bool | int | float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Things are known by their names; versions of them by what they are made of."""
+
+    environment_name: str
+    environment_content: str
+    """Fingerprint of the environment's version."""
+    model_name: str
+    target_name: str
+    model_files: tuple[Packed, ...]
+    environment_description: str = ""
+    image_archive: Path | None = None
+    image_uri: str | None = None
+    """With neither, DataRobot builds the image from the context."""
+    parameters: tuple[ParameterValue, ...] = ()
+    credential_name: str | None = None
+    """Name of the credential that holds the NGC key; None where no key is used, or `credential_id` is given."""
+    credential_id: str | None = None
+    egress: str = "PUBLIC"
+    resource_bundle: str | None = None
+    """Name or id of the bundle; None: the smallest with `gpus` GPUs."""
+    gpus: int = 1
+    registered_model: str | None = None
+    deployment: str | None = None
+    """The deployment's label. Without one nothing is deployed; a deployment needs a registered model."""
+    prediction_environment: str = "nimdrum"
+    """Name or id; made where it is missing, for DataRobot's own serverless platform."""
+    replace: bool = False
+    """A deployment of this name that serves something else gets the new version."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a file of runtime parameter values says."""
+
+    parameters: tuple[ParameterValue, ...] = ()
+    key: Secret | None = None
+    credential_id: str | None = None
+    engine: str = "auto"
+
+
+def read_values(code_dir: Path, path: Path | None) -> Values:
+    """Read a file in the format of DRUM's --runtime-params-file, and check it as the hooks will at their start.
+
+    NGC_API_KEY may be a credential as DRUM takes it, or the id of one in DataRobot. Raises UploadError for a file that
+    cannot be read, a value that is not allowed, and a name that model-metadata.yaml does not define (DRUM ignores it).
+    """
+    given = _mapping(path) if path else {}
+    defined = read_parameters(code_dir)
+    for name in given:
+        if name not in defined:
+            close = difflib.get_close_matches(name, defined, 1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise UploadError(f"{path}: {name} is not defined in model-metadata.yaml.{hint}", WRONG_INPUT)
+    credential = given.pop(KEY, None)
+    credential_id = credential if isinstance(credential, str) and credential.strip() else None
+    checked = {**given, KEY: None if isinstance(credential, str) else credential}
+    try:
+        settings = load_settings(code_dir, checked.get)
+        values = {name: convert(defined[name], raw) for name, raw in given.items() if raw not in (None, "")}
+    except SettingsError as error:
+        raise UploadError(f"{path}: {error}", WRONG_INPUT) from error
+    return Values(
+        tuple(ParameterValue(name, defined[name].type, value) for name, value in sorted(values.items())),
+        settings.ngc_api_key,
+        credential_id,
+        settings.engine,
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:  # without its text: that quotes the line, and a key may stand there
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UploadError(f"{path} is not YAML: see line {line}.", WRONG_INPUT) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UploadError(f"{path} cannot be read ({type(error).__name__}).", WRONG_INPUT) from None
+    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        raise UploadError(f"{path} must hold lines of the form 'max_tokens: 200'.", WRONG_INPUT)
+    return document
