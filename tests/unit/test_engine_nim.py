@@ -190,7 +190,6 @@ def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
 def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
     """Over settings, over the image and over the launcher's own choice, keys included."""
-    weights(tmp_path)
     config(
         tmp_path,
         NIM_LOG_LEVEL="DEBUG",
@@ -206,6 +205,16 @@ def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
     assert made.env["HF_HUB_OFFLINE"] == "0"
     assert made.env["NGC_API_KEY"] == "other-key"
     assert "other-key" in made.secrets
+
+
+@pytest.mark.parametrize("name", ["NGC_API_KEY", "HF_TOKEN", "NIM_MODEL_NAME", "NIM_MODEL_PATH"])
+def test_engine_config_does_not_undo_the_local_route(tmp_path: Path, name: str) -> None:
+    """With weights in model-repo neither a key nor another model comes in by the back door."""
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=f"engine_config.json sets {name}.*(local|model-repo)"):
+        plan(config(tmp_path, **{name: "other"}))
+    config(tmp_path, HF_HUB_OFFLINE=False)
+    assert plan(tmp_path).env["HF_HUB_OFFLINE"] == "0"
 
 
 def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
