@@ -27,6 +27,10 @@ class EngineUnavailableError(NimdrumError, ConnectionError):
     """The engine is not ready now (loading or restarting) and the caller's deadline has passed."""
 
 
+class WeightsError(NimdrumError, RuntimeError):
+    """The weights could not be fetched. One sentence: what stood in the way, and what to do."""
+
+
 class SupervisorError(NimdrumError, RuntimeError):
     """The supervisor process could not be started or its state could not be read."""
 

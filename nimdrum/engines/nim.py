@@ -45,7 +45,7 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
     config = read_engine_config(hosting.code_dir)
     configured = config.nim_env(image.line, LOCAL_ROUTE_OWNED if model_dir else {})
     own = {**chosen, **_local_model_env(model_dir), **configured}
-    env = _with_plain_flags({**_image_env(hosting), **secrets, **own})
+    env = _with_plain_flags({**image_env(hosting), **secrets, **own})
     command = [str(image.entrypoint)] if image.entrypoint else []
     return EnginePlan(
         engine="nim",
@@ -83,7 +83,7 @@ def local_model(code_dir: Path) -> Path | None:
     return folder if folder.is_dir() and any(folder.iterdir()) else None
 
 
-def _image_env(hosting: Hosting) -> dict[str, str]:
+def image_env(hosting: Hosting) -> dict[str, str]:
     """What NIM gets from the container. Parameters that DataRobot also injects as plain variables are left out:
     their values come from Settings, or not at all."""
     env = inherited(hosting.environ)
