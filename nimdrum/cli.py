@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nimdrum import __version__
+from nimdrum.doctor.command import doctor
 from nimdrum.parameter_table import replace_table, table
 from nimdrum.parameters import read_parameters
 from nimdrum.warm.command import profiles, warm
@@ -83,5 +84,6 @@ def parameters(target: Path | None, checked: Path | None) -> None:
 
 
 # Commands with a room of their own.
+main.add_command(doctor)
 main.add_command(warm)
 main.add_command(profiles)
