@@ -102,21 +102,20 @@ def check_profile(facts: Facts) -> Finding | None:
     if wanted == "default":
         return ok("the image's default")
     profile = listing.find(wanted) if listing else None
+    told = profile.name if profile and profile.name else _short(wanted)
     needed, gpus = gpus_needed(profile.name if profile else wanted), len(facts.gpus.seen or ())
     if needed and gpus and gpus < needed:
-        return problem(f"{wanted} needs {needed} GPUs, and {gpus} are visible", "a larger bundle, or another profile")
+        return problem(f"{told} needs {needed} GPUs, and {gpus} are visible", "a larger bundle, or another profile")
     if not listing or not listing.profiles:
         why = facts.listing.missing if facts.listing else "not asked"
-        return ok(f"{_short(wanted)}; whether it fits was not seen ({why or 'the image listed none'})")
+        return ok(f"{told}; whether it fits was not seen ({why or 'the image listed none'})")
     if profile is None:
         return problem(f"this image has no profile {wanted}", f"{PROFILES_REMEDY}; ids belong to one release")
     if profile.verdict is Verdict.INCOMPATIBLE:
-        return problem(f"{profile.name or wanted} does not run on the GPUs here", PROFILES_REMEDY)
+        return problem(f"{told} does not run on the GPUs here", PROFILES_REMEDY)
     if profile.verdict is Verdict.LOW_MEMORY:
-        return warning(
-            f"{profile.name or wanted} wants more free GPU memory. {profile.note}".strip(), "lower NIM_MAX_MODEL_LEN"
-        )
-    return ok(f"{profile.name or _short(wanted)}: {profile.verdict.value}")
+        return warning(f"{told} wants more free GPU memory. {profile.note}".strip(), "lower NIM_MAX_MODEL_LEN")
+    return ok(f"{told}: {profile.verdict.value}")
 
 
 def _without_profile(facts: Facts, listing: Listing | None) -> Finding | None:
