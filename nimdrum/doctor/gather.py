@@ -184,9 +184,9 @@ def _listing(
         env, secrets = tool_env(settings, hosting, image, read_engine_config(hosting.code_dir))
     except NimdrumError:
         return None  # the plan's own error says it
-    command = tool_command(LIST, image, hosting.image_root, env.get("PATH", ""))
+    command = tool_command(LIST, image, hosting.image_root, env.get("PATH", ""), script=False)
     if command is None:
-        return Fact(None, f"this image has no {LIST}")
+        return None
     ended = _run(run, command, env, timeout_sec, secrets)
     if ended is None or ended.exit_code is None:
         return Fact(None, f"{LIST} did not end within {timeout_sec:g} s")

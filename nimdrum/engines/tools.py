@@ -14,16 +14,17 @@ LIST, DOWNLOAD, STORE = "list-model-profiles", "download-to-cache", "create-mode
 FOLDERS = ("opt/nim/llm/.venv/bin", "opt/nim/bin", "usr/local/bin", "usr/bin")
 
 
-def tool_command(name: str, image: NimImage, root: Path, path: str) -> tuple[str, ...] | None:
+def tool_command(name: str, image: NimImage, root: Path, path: str, *, script: bool = True) -> tuple[str, ...] | None:
     """How to call the tool `name`; None when the image does not have it.
 
-    In 2.x the tools are actions of the start script too (docs.nvidia.com, CLI reference).
+    In 2.x the tools are actions of the start script too (docs.nvidia.com, CLI reference). Without `script` that way
+    is not taken: a script that does not know the action might start the engine instead.
     """
     folders = [path, *(str(root / folder) for folder in FOLDERS)]
     found = shutil.which(name, path=":".join(filter(None, folders)))
     if found:
         return (found,)
-    if image.line < 2:
+    if image.line < 2 or not script:
         return None
     return (*((str(image.entrypoint),) if image.entrypoint else ()), str(image.start_script), name)
 

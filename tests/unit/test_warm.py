@@ -186,6 +186,7 @@ def test_where_a_tool_is(tmp_path: Path) -> None:
     wrapped = NimImage(script, wrapper, 2, "")
     assert tool_command("no-such-tool", first, tmp_path, "") is None
     assert tool_command("no-such-tool", second, tmp_path, "") == (str(script), "no-such-tool")
+    assert tool_command("no-such-tool", second, tmp_path, "", script=False) is None
     assert tool_command("no-such-tool", wrapped, tmp_path, "") == (str(wrapper), str(script), "no-such-tool")
     tool = tmp_path / "opt/nim/llm/.venv/bin/no-such-tool"
     tool.parent.mkdir(parents=True)
