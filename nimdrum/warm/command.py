@@ -83,6 +83,7 @@ def warm(
         )
         if not no_sums:
             write_manifest(job.target, click.echo)
+        click.echo("Start from it without keys: leave NGC_API_KEY and HF_TOKEN empty. docs/weights/ shows each way.")
 
 
 @click.command()

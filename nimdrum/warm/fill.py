@@ -74,7 +74,7 @@ def run_tool(
 ) -> Ended:
     """Run the tool with its lines and what it has written on stderr."""
     terminal = sys.stderr.isatty()
-    bar = tqdm(unit="B", unit_scale=True, desc="written", file=sys.stderr, disable=not terminal)
+    bar = tqdm(unit="B", unit_scale=True, desc="written", leave=False, file=sys.stderr, disable=not terminal)
     looked = told = time.monotonic()
     size_before = _size(before)
 
@@ -141,7 +141,8 @@ def _shown(size: float) -> str:
 def write_manifest(folder: Path, say: Say) -> None:
     """Check the folder and write its SHA256SUMS, with a bar on a terminal. Raises WeightsError and OSError."""
     refuse_incomplete(folder)
-    with tqdm(unit="B", unit_scale=True, desc="sha256", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+    terminal = sys.stderr.isatty()
+    with tqdm(unit="B", unit_scale=True, desc="sha256", leave=False, file=sys.stderr, disable=not terminal) as bar:
 
         def begin(total: int) -> None:
             bar.total = total
