@@ -23,7 +23,7 @@ def test_pages(page: Path, tmp_path: Path) -> None:
     for name, rest in re.findall(r"-m nimdrum ([a-z]+)([^\n`#|&]*)", text):
         assert name in main.commands, name
         known = {option for parameter in main.commands[name].params for option in parameter.opts}
-        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known | {"--json"}, (name, rest)
+        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known, (name, rest)
     assert set(re.findall(r"MLOPS_RUNTIME_PARAM_(\w+)='", text)) <= set(read_parameters(ROOT))
     for payload in re.findall(r"MLOPS_RUNTIME_PARAM_\w+='([^']*)'", text):
         assert set(json.loads(payload)) == {"type", "payload"}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -273,8 +275,6 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("check", "changes", "level", "words"), CASES, ids=[f"{c[0].__name__}-{c[2]}" for c in CASES])
 def test_checks(check: Check, changes: dict[str, Any], level: str, words: str) -> None:
     """`none`: the check does not apply, and no line is shown; `unseen`: it is shown as one that could not be made."""
-    import re
-
     seen = facts(**changes)
     if level == "unseen":
         (found,) = [f for f in judge(seen) if "could not be looked at" in f.message]
@@ -338,8 +338,6 @@ def test_a_look_that_fails_or_hangs_is_a_fact() -> None:
     assert timed(lambda: 5).value == 5
     assert timed(lambda: fail(PermissionError(13, "Permission denied"))).missing == "Permission denied"
     assert timed(lambda: fail(ValueError(KEY))).missing == "ValueError"
-    import threading
-
     never = threading.Event()
     assert timed(never.wait, 0.05).missing == "no answer within 0.05 s"
     never.set()

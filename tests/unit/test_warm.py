@@ -3,6 +3,7 @@
 import json
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,6 @@ def test_a_link_to_nothing(tmp_path: Path) -> None:
 @given(st.binary(max_size=64))
 def test_any_bytes_are_judged(content: bytes) -> None:
     """A broken file is a finding, not an exception."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         for name in ("a.safetensors", "a.safetensors.index.json"):
             (Path(folder) / name).write_bytes(content)
