@@ -1,6 +1,7 @@
 """DRUM's hooks: each hands over to the package, and nothing else happens here.
 
-To fetch weights before the engine starts, do it at the top of `load_model`, for example into `<code_dir>/model-repo`.
+The runtime parameters model_artifacts_* fetch weights before the engine starts. Where that is not enough, call
+`nimdrum.weights.fetch` at the top of `load_model` (docs/weights/fetch.md).
 """
 
 from nimdrum import hooks

@@ -83,7 +83,7 @@ def load_model(code_dir: str) -> Model:
     try:
         if not hosting.server:
             began = time.monotonic()
-            endpoint = model.ready(settings.startup_timeout_sec + READY_MARGIN_SEC)
+            endpoint = model.attachment.wait_ready(settings.startup_timeout_sec + READY_MARGIN_SEC, fetch_counts=False)
             event(
                 log,
                 "engine.attached",

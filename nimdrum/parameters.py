@@ -71,7 +71,7 @@ def convert(parameter: Parameter, value: Any) -> Any:
     if parameter.type == "credential":
         if not isinstance(value, dict):
             raise SettingsError(
-                f"Runtime parameter {parameter.name} is not a credential: choose one of type api_token."
+                f"Runtime parameter {parameter.name} is not a credential: choose a stored one of the right type."
             )
         return value
     if not isinstance(value, str):

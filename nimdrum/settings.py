@@ -18,6 +18,7 @@ from nimdrum.secret import Secret
 
 ENGINES = ("auto", "nim", "external", "llamacpp")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
+ARTIFACTS_TARGETS = ("model", "cache")
 
 Reader = Callable[[str], Any]
 
@@ -54,6 +55,10 @@ class Settings:
     verify_ssl: bool
     apply_defaults_to_chat: bool
     max_request_mb: int
+    artifacts_uri: str | None
+    artifacts_credential: Secret | None
+    """The stored credential as JSON."""
+    artifacts_target: str
 
 
 def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
@@ -113,6 +118,9 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         verify_ssl=value("verifySSL"),
         apply_defaults_to_chat=value("apply_defaults_to_chat"),
         max_request_mb=whole("max_request_mb"),
+        artifacts_uri=value("model_artifacts_uri"),
+        artifacts_credential=_stored_credential(value("model_artifacts_credential")),
+        artifacts_target=word("model_artifacts_target", ARTIFACTS_TARGETS),
     )
     if settings.health_route and not settings.health_route.startswith("/"):
         raise SettingsError(
@@ -152,6 +160,10 @@ def _is_empty(raw: str) -> bool:
     except ValueError:
         return False
     return isinstance(document, dict) and isinstance(payload := document.get("payload"), str) and payload.strip() == ""
+
+
+def _stored_credential(credential: dict[str, Any] | None) -> Secret | None:
+    return None if credential is None else Secret(json.dumps(credential))
 
 
 def _api_key(credential: dict[str, Any] | None) -> Secret | None:

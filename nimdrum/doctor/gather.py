@@ -14,12 +14,13 @@ from typing import TypeVar
 
 from nimdrum.doctor import look
 from nimdrum.doctor.facts import Answer, Fact, Facts, Gpu, Key, Port
+from nimdrum.engines.artifacts import MODEL_REPO
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage, find_nim
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE, local_model
+from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.tools import LIST, tool_command, tool_env
 from nimdrum.errors import NimdrumError
@@ -30,6 +31,7 @@ from nimdrum.supervisor.preflight import shared_memory_bytes
 from nimdrum.supervisor.program import Ended, run_program
 from nimdrum.supervisor.status import find_engines
 from nimdrum.warm.profiles import Listing, parse_listing
+from nimdrum.weights.folder import Content, content
 
 LOOK_SEC = 10.0
 SEARCH_SEC = 20.0
@@ -101,7 +103,7 @@ def gather(
         settings_error=settings_error,
         plan=plan,
         plan_error=plan_error,
-        local_model=timed(lambda: local_model(hosting.code_dir)).seen,
+        local_model=timed(lambda: _local_model(hosting, plan)).seen,
         hf_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
         keys=_keys(settings, environ),
         gpus=_gpus(environ, run),
@@ -146,6 +148,14 @@ def _plan(settings: Settings | None, hosting: Hosting, image: NimImage | None) -
     if isinstance(fact.seen, EnginePlan):
         return fact.seen, ""
     return None, fact.seen or f"The engine could not be chosen: {fact.missing}."
+
+
+def _local_model(hosting: Hosting, plan: EnginePlan | None) -> Path | None:
+    """The folder that the engine would load; without a plan, the one beside the hooks when there is anything in it."""
+    folder = hosting.code_dir / MODEL_REPO
+    if plan and plan.engine == "nim":
+        return Path(plan.env.get("NIM_MODEL_PATH", folder)) if plan.cache is None else None
+    return folder if content(folder) is not Content.EMPTY else None
 
 
 def _keys(settings: Settings | None, environ: Mapping[str, str]) -> tuple[Key, ...]:

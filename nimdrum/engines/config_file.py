@@ -37,13 +37,6 @@ OWNED_FLAGS = {
     "--ssl-keyfile": "DRUM asks the engine over plain HTTP",
     "--ssl-certfile": "DRUM asks the engine over plain HTTP",
 }
-_OFFLINE_KEY = "with a key NIM calls its registry, and the weights are local"
-_LOCAL_PATH = "the model is the folder model-repo; remove that, or this variable"
-LOCAL_ROUTE_OWNED = {
-    **dict.fromkeys(("NGC_API_KEY", "NGC_CLI_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"), _OFFLINE_KEY),
-    **dict.fromkeys(("NIM_MODEL_NAME", "NIM_MODEL_PATH"), _LOCAL_PATH),
-}
-"""What the file may not set when the weights lie in model-repo."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +60,12 @@ class EngineConfig:
             flag = argument if argument.startswith("--") else ""
         return tuple(value for value in values if value)
 
-    def nim_env(self, line: int, refused: Mapping[str, str]) -> dict[str, str]:
+    def nim_env(self, line: int) -> dict[str, str]:
         """The variables for a NIM of `line`, the flags among them (2.x and later read them from one variable).
 
-        `refused` names what the weights' route decides, with the reason. Raises SettingsError.
+        Raises SettingsError.
         """
-        for name, reason in refused.items():
-            if self.env.get(name):
-                raise SettingsError(f"{CONFIG_FILE} sets {name}, which it may not here: {reason}.")
-        env = {name: value for name, value in self.env.items() if name not in refused}
+        env = dict(self.env)
         if self.args and line < 2:
             raise SettingsError(
                 f"{CONFIG_FILE} has args, but this image holds NIM {line}.x, which takes no flags for its engine. Use "

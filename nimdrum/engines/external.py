@@ -19,6 +19,10 @@ def external_plan(settings: Settings, hosting: Hosting) -> EnginePlan:
             f"{CONFIG_FILE} is there, but an external engine is not started here, so that nothing in it would have an "
             "effect. Remove the file, and configure the engine where it is started."
         )
+    if settings.artifacts_uri:
+        raise SettingsError(
+            "model_artifacts_uri is set, but the engine is external: it has its weights already. Empty the parameter."
+        )
     return EnginePlan(
         engine="external",
         line="external engine",

@@ -5,13 +5,15 @@ import os
 import sys
 from pathlib import Path
 
+from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation
 from nimdrum.engines.common import common
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
-from nimdrum.errors import EngineNotFoundError
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan, Preparation
+from nimdrum.errors import EngineNotFoundError, SettingsError
 from nimdrum.hosting import Hosting
 from nimdrum.settings import Settings
+from nimdrum.weights.folder import Content, content
 
 SERVER = Path(__file__).with_name("llamacpp_server.py")
 ENGINE_PACKAGE = "xllamacpp"
@@ -41,6 +43,10 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
         )
     config = read_engine_config(hosting.code_dir)
     config.refuse_args("llamacpp")
+    prepare: Preparation | None = None
+    if settings.artifacts_uri:
+        model_file = _fetched_model(settings, hosting)
+        prepare = preparation(settings, hosting, model_file)
     cores = len(os.sched_getaffinity(0))
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     return EnginePlan(
@@ -57,10 +63,29 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
         port=settings.server_port,
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
+        prepare=prepare,
+        route="fetched model" if prepare else "",
+        route_reason=f"the GGUF file is fetched into {model_file} before the start." if prepare else "",
+        secrets=(*config.secrets, *credential_secrets(settings)),
+        identity=(
+            *(f"{name}={value}" for name, value in sorted(config.env.items())),
+            *artifacts_identity(settings),
+        ),
         **common(settings, hosting),
-        secrets=config.secrets,
-        identity=tuple(f"{name}={value}" for name, value in sorted(config.env.items())),
     )
+
+
+def _fetched_model(settings: Settings, hosting: Hosting) -> Path:
+    """The folder that a GGUF file is fetched into; the server looks for it there. Raises SettingsError."""
+    folder = hosting.code_dir / MODEL_REPO
+    if settings.artifacts_target != "model":
+        raise SettingsError("model_artifacts_target is cache, but only NIM has a cache. Set it to model.")
+    if content(folder) is Content.FILLED:
+        raise SettingsError(
+            f"model_artifacts_uri is set, but {folder} already holds files that were not fetched. "
+            "Empty the folder, or the parameter."
+        )
+    return folder
 
 
 def slots(cores: int) -> int:

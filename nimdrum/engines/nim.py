@@ -1,15 +1,20 @@
 """The plan for NVIDIA NIM inside its own container image: argument list and environment for 1.x and for 2.x/3.x."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
 from nimdrum.engines.common import common
-from nimdrum.engines.config_file import LOCAL_ROUTE_OWNED, read_engine_config
+from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
 from nimdrum.errors import SettingsError
 from nimdrum.hosting import Hosting
+from nimdrum.secret import SECRET_NAME
 from nimdrum.settings import Settings
+from nimdrum.weights.folder import content
+from nimdrum.weights.route import KEYS, MODEL_VARIABLES, Facts, decide_route
 
 HEALTH_PATH = "/v1/health/ready"
 DEFAULT_CACHE = "/opt/nim/.cache"
@@ -33,19 +38,17 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
             f"{LOOPBACK}. "
             "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST empty."
         )
-    model_dir = local_model(hosting.code_dir)
     model = settings.served_model_name or DEFAULT_MODEL_NAME
-    chosen = _settings_env(settings, image, model)
-    if model_dir and settings.ngc_api_key:
-        raise SettingsError(
-            f"NGC_API_KEY is set, but the weights are local ({model_dir}): with a key NIM calls NVIDIA's registry, and "
-            "fails where it cannot. Empty NGC_API_KEY, or remove the folder model-repo."
-        )
-    secrets = {} if model_dir else credentials(settings, hosting)
     config = read_engine_config(hosting.code_dir)
-    configured = config.nim_env(image.line, LOCAL_ROUTE_OWNED if model_dir else {})
-    own = {**chosen, **_local_model_env(model_dir), **configured}
-    env = _with_plain_flags({**image_env(hosting), **secrets, **own})
+    configured = config.nim_env(image.line)
+    inherited_env = image_env(hosting)
+    facts = _facts(settings, hosting, image, inherited_env, configured)
+    route = decide_route(facts)
+    configured = {name: value for name, value in configured.items() if value or name not in route.unset}
+    secrets = {name: key for name, key in facts.keys.items() if name not in route.unset}
+    own = {**_settings_env(settings, image, model), **route.env, **configured}
+    env = _with_plain_flags({**inherited_env, **secrets, **own})
+    prepare = preparation(settings, hosting, route.fetch_into) if route.fetch_into else None
     command = [str(image.entrypoint)] if image.entrypoint else []
     return EnginePlan(
         engine="nim",
@@ -58,11 +61,14 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
         health_path=settings.health_route or HEALTH_PATH,
         model=model,
         **common(settings, hosting),
-        cache=None if model_dir else env.get("NIM_CACHE_PATH", DEFAULT_CACHE),
+        cache=env.get("NIM_CACHE_PATH", DEFAULT_CACHE) if route.uses_cache else None,
         profile=settings.model_profile,
         other_ports=(_backend_port(env),) if image.line >= 2 else (),
-        secrets=(*secrets.values(), *config.secrets),
-        identity=tuple(f"{name}={value}" for name, value in sorted({**secrets, **own}.items())),
+        prepare=prepare,
+        route=route.name,
+        route_reason=route.why,
+        secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
+        identity=(*_identity({**secrets, **own}, configured), *artifacts_identity(settings)),
     )
 
 
@@ -77,10 +83,41 @@ def _backend_port(env: dict[str, str]) -> int:
     return int(text) if text.isdigit() else BACKEND_PORT
 
 
-def local_model(code_dir: Path) -> Path | None:
-    """The folder with weights that a user put beside the hooks: `model-repo`, when there is anything in it."""
-    folder = code_dir / "model-repo"
-    return folder if folder.is_dir() and any(folder.iterdir()) else None
+def _identity(env: dict[str, str], configured: Mapping[str, str]) -> tuple[str, ...]:
+    """What makes another engine. Not what the route adds because a cache is filled by now: the engine fills it itself,
+    and a worker that is replaced later must find the engine that runs."""
+    return tuple(f"{name}={env[name]}" for name in sorted(env) if name in configured or name != "HF_HUB_OFFLINE")
+
+
+def _facts(
+    settings: Settings, hosting: Hosting, image: NimImage, inherited_env: dict[str, str], configured: Mapping[str, str]
+) -> Facts:
+    """What the choice of the weights' route rests on; looks at the disk."""
+    env = {**inherited_env, **configured}
+    cache, model_repo = Path(env.get("NIM_CACHE_PATH", DEFAULT_CACHE)), hosting.code_dir / MODEL_REPO
+    named = (env.get(name, "") for name in (*MODEL_VARIABLES, "NIM_FT_MODEL"))
+    return Facts(
+        line=image.line,
+        model_repo=model_repo,
+        model_repo_holds=content(model_repo),
+        cache=cache,
+        cache_holds=content(cache),
+        env=env,
+        config=configured,
+        folders=frozenset(name for name in named if name.startswith("/") and Path(name).is_dir()),
+        keys=registry_keys(settings, hosting, configured),
+        chosen_key="NGC_API_KEY"
+        if settings.ngc_api_key
+        else next((name for name in KEYS if configured.get(name)), None),
+        profile=env.get("NIM_MODEL_PROFILE") or settings.model_profile,
+        artifacts_uri=settings.artifacts_uri,
+        artifacts_target=settings.artifacts_target,
+        store_variables=store_variables(settings, hosting),
+    )
+
+
+def _secret_values(env: dict[str, str]) -> tuple[str, ...]:
+    return tuple(value for name, value in env.items() if SECRET_NAME.search(name))
 
 
 def image_env(hosting: Hosting) -> dict[str, str]:
@@ -107,20 +144,14 @@ def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, 
     return env
 
 
-def credentials(settings: Settings, hosting: Hosting) -> dict[str, str]:
-    """Keys for the routes that download. Never set on an offline route: NIM would try to log in and fail."""
+def registry_keys(settings: Settings, hosting: Hosting, configured: Mapping[str, str]) -> dict[str, str]:
+    """Keys for the routes that download."""
     # The plain variable is how NVIDIA's own documentation passes the key to a container.
     keys = {name: hosting.environ.get(name, "").strip() for name in ("HF_TOKEN", "NGC_API_KEY")}
     if settings.ngc_api_key:
         keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
+    keys |= {name: configured[name] for name in KEYS if configured.get(name)}
     return {name: key for name, key in keys.items() if key}
-
-
-def _local_model_env(model_dir: Path | None) -> dict[str, str]:
-    if model_dir is None:
-        return {}
-    # 1.x reads NAME, 2.x and later read PATH; NVIDIA's operator sets both too.
-    return {"NIM_MODEL_NAME": str(model_dir), "NIM_MODEL_PATH": str(model_dir), "HF_HUB_OFFLINE": "1"}
 
 
 def _check_port(port: int) -> None:

@@ -13,6 +13,16 @@ PORT = "@PORT@"
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """A program that must end well before the engine is started: the fetch of its weights."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(repr=False)
+    request: str = field(repr=False)
+    """For its standard input; may hold a credential."""
+
+
+@dataclass(frozen=True)
 class EnginePlan:
     """How to start an engine and how to know that it is ready. `argv` is empty when there is nothing to start."""
 
@@ -48,6 +58,11 @@ class EnginePlan:
     """Where DRUM listens or soon will: not for the engine."""
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
+    prepare: Preparation | None = None
+    """What to run before the first start; it has no time limit of its own but must end by itself."""
+    route: str = ""
+    """How the engine gets its weights, in a word, and why so, in a sentence; for the log."""
+    route_reason: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Values that must not appear in forwarded log lines."""
     identity: tuple[str, ...] = field(default=(), repr=False)
@@ -78,4 +93,6 @@ class EnginePlan:
         document: dict[str, Any] = json.loads(text)
         for name in ("argv", "other_ports", "secrets", "identity"):
             document[name] = tuple(document[name])
+        if prepare := document["prepare"]:
+            document["prepare"] = Preparation(tuple(prepare["argv"]), prepare["env"], prepare["request"])
         return cls(**document)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.nim import credentials, image_env
+from nimdrum.engines.nim import image_env, registry_keys
 from nimdrum.hosting import Hosting
 from nimdrum.settings import Settings
 
@@ -36,7 +36,8 @@ def tool_env(
 
     Raises SettingsError.
     """
-    keys = credentials(settings, hosting)
-    env = {**image_env(hosting), "NIM_LOG_LEVEL": "INFO", **keys, **config.nim_env(image.line, {})}
+    configured = config.nim_env(image.line)
+    keys = registry_keys(settings, hosting, configured)
+    env = {**image_env(hosting), "NIM_LOG_LEVEL": "INFO", **keys, **configured}
     env.pop("HF_HUB_OFFLINE", None)  # what the engine is started with later, not what fills its cache now
     return env, (*keys.values(), *config.secrets)

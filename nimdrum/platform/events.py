@@ -78,9 +78,9 @@ class Reporter:
                 target=self._send_forever, args=(destination,), name="deployment-events", daemon=True
             ).start()
 
-    def report(self, stage: str, message: str) -> None:
-        """Queue an event; dropped when too many wait already."""
-        if self._destination is None or stage == self._last:
+    def report(self, stage: str, message: str, *, again: bool = False) -> None:
+        """Queue an event; dropped when too many wait already. `again` sends a stage that was the last one too."""
+        if self._destination is None or (stage == self._last and not again):
             return
         self._last = stage
         try:

@@ -66,9 +66,12 @@ class Attachment:
             if not is_locked(self.run_dir.supervisor_lock):
                 _start_supervisor(self.plan, self.run_dir)
 
-    def wait_ready(self, timeout_sec: float, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
+    def wait_ready(
+        self, timeout_sec: float, stopped: Callable[[], bool] = lambda: False, *, fetch_counts: bool = True
+    ) -> Endpoint:
         """The endpoint as soon as the engine is ready; `stopped` is asked while waiting.
 
+        With `fetch_counts` off, the time in which its weights are fetched does not count: a fetch ends by itself.
         Raises EngineStartError when it will never be, with the cause and the last log lines, and
         EngineUnavailableError when it is not ready after `timeout_sec` or `stopped` says so.
         """
@@ -82,6 +85,8 @@ class Attachment:
             elif state.phase is Phase.RUNNING and state.model is not None:
                 return Endpoint(state.host, state.port, state.model)
             now = time.monotonic()
+            if state is not None and state.phase is Phase.FETCHING and not fetch_counts:
+                began = now
             if now - began >= timeout_sec or stopped():
                 raise EngineUnavailableError(
                     f"The engine is not ready after {now - began:.0f} s ({describe_progress(state)}). Try again later."

@@ -59,6 +59,11 @@ TABLE: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
         False,
     ),
     (
+        (r"must hold exactly one \.gguf file",),
+        "The fetched folder holds no GGUF file, or several. Let model_artifacts_uri name the one file.",
+        False,
+    ),
+    (
         (
             r"missing huggingface configuration file",
             r"invalid repository id or local directory",

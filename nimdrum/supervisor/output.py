@@ -42,7 +42,7 @@ class LogTail:
         """Characters of the longest secret."""
         return max(map(len, self._secrets), default=0)
 
-    def add(self, line: str) -> str:
+    def add(self, line: str, source: str = "engine") -> str:
         """Keep and forward `line`. Returns it as it was kept, without line end and secrets."""
         line = self.mask(line.rstrip("\r\n"))
         with self._lock:
@@ -51,7 +51,7 @@ class LogTail:
         # When the queue is full, whoever reads our output is too slow or gone; the engine must not wait for it.
         if self._forward is not None:
             with contextlib.suppress(Full):
-                self._forward.put_nowait(f"[engine] {line}\n")
+                self._forward.put_nowait(f"[{source}] {line}\n")
         self._on_line(line)
         return line
 
@@ -72,8 +72,9 @@ class LogTail:
 class OutputPump(threading.Thread):
     """Reads one engine process's output until its end; `mine` is what this process said."""
 
-    def __init__(self, stream: IO[bytes], tail: LogTail) -> None:
+    def __init__(self, stream: IO[bytes], tail: LogTail, source: str = "engine") -> None:
         super().__init__(name="engine-output", daemon=True)
+        self._source = source
         self._stream = stream
         self._tail = tail
         self.mine: deque[str] = deque(maxlen=KEPT_LINES)
@@ -88,6 +89,6 @@ class OutputPump(threading.Thread):
                 held_back = 0 if pending.endswith("\n") else self._tail.longest_secret
                 if held_back == 0 or len(pending) >= LONGEST_LINE:
                     piece, pending = pending[: len(pending) - held_back], pending[len(pending) - held_back :]
-                    self.mine.append(self._tail.add(piece))
+                    self.mine.append(self._tail.add(piece, self._source))
         if pending:
-            self.mine.append(self._tail.add(pending))
+            self.mine.append(self._tail.add(pending, self._source))

@@ -34,11 +34,19 @@ class Life:
     """When the engine that runs now became ready; None when none is."""
     cause: str | None = None
     backoff_sec: float = 0.0
+    prepared: bool = True
+    """The weights are there; False while they must be fetched first."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The weights are there."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The engine process ended, or could not be started. `retry` is None when nobody knows whether it helps."""
+    """The engine process ended, could not be started, or its weights could not be fetched. `retry` is None when
+    nobody knows whether it helps."""
 
     cause: str
     retry: bool | None
@@ -78,25 +86,26 @@ class Stop:
     """Nobody uses the engine any more, or the supervisor was told to end."""
 
 
-Event = Failed | Ready | Lost | Silent | Alive | Tick | Stop
+Event = Prepared | Failed | Ready | Lost | Silent | Alive | Tick | Stop
 
 
 class Action(Enum):
     """What the supervisor must do after a transition."""
 
     NONE = "none"
+    PREPARE = "fetch the weights"
     START = "start the engine"
     CLEAN = "stop what is left of the engine"
     ASK = "ask the engine for one token"
     CLEAN_AND_END = "stop the engine and end"
 
 
-def begin(now: float, inherited: EngineState | None = None) -> tuple[Life, Action]:
+def begin(now: float, inherited: EngineState | None = None, *, prepared: bool = True) -> tuple[Life, Action]:
     """The first state and action. `inherited` is what a supervisor left that was killed: its restarts still count."""
-    life = Life(Phase.STARTING, since=now)
+    life = Life(since=now, prepared=prepared)
     if inherited is not None and inherited.phase in (Phase.RUNNING, Phase.STALLED, Phase.BACKOFF):
         life = replace(life, restarts=inherited.restarts, was_ready=True)
-    return life, Action.START
+    return _start(life, now)
 
 
 def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Life, Action]:
@@ -107,7 +116,9 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
         return replace(life, phase=Phase.STOPPING, since=now), Action.CLEAN_AND_END
     if life.phase is Phase.FATAL:
         return life, Action.NONE
-    if isinstance(event, Failed) and life.phase in (Phase.STARTING, Phase.RUNNING, Phase.STALLED):
+    if isinstance(event, Prepared) and life.phase is Phase.FETCHING:
+        return _start(replace(life, prepared=True), now)
+    if isinstance(event, Failed) and life.phase is not Phase.BACKOFF:
         return _after_failure(life, event, now, limits)
     if isinstance(event, Ready) and life.phase is Phase.STARTING:
         return replace(life, phase=Phase.RUNNING, since=now, was_ready=True, ready_at=life.ready_at or now), Action.NONE
@@ -124,8 +135,15 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
         )
         return _after_failure(life, Failed(cause, retry=None), now, limits)
     if life.phase is Phase.BACKOFF and now - life.since >= life.backoff_sec:
-        return replace(life, phase=Phase.STARTING, since=now), Action.START
+        return _start(life, now)
     return life, Action.NONE
+
+
+def _start(life: Life, now: float) -> tuple[Life, Action]:
+    """Start the engine, or what must come before. A fetch has no time limit here: it ends itself when nothing comes."""
+    if life.prepared:
+        return replace(life, phase=Phase.STARTING, since=now), Action.START
+    return replace(life, phase=Phase.FETCHING, since=now), Action.PREPARE
 
 
 def _after_failure(life: Life, event: Failed, now: float, limits: Limits) -> tuple[Life, Action]:

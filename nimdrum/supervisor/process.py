@@ -25,7 +25,9 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, marker: str) -> "subprocess.Popen[bytes]":
+def start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: str, marker: str, stdin: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     """Start the engine in a session of its own, killed by the kernel when the calling thread ends.
 
     Must be called from the main thread: the kernel's signal is bound to the thread, not to the process.
@@ -35,7 +37,7 @@ def start(argv: Sequence[str], env: Mapping[str, str], cwd: str, marker: str) ->
         command,
         env={**env, MARKER: marker},
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,

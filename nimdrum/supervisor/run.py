@@ -16,6 +16,7 @@ from nimdrum.supervisor import policy, process
 from nimdrum.supervisor.engine import CannotStart, Engine
 from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
+from nimdrum.supervisor.preparation import Preparing, tenth_told
 from nimdrum.supervisor.rundir import RunDir, replace_file
 from nimdrum.supervisor.state import EngineState, Phase, read_state, write_state
 from nimdrum.supervisor.users import take_if_unused
@@ -38,11 +39,15 @@ class Supervisor:
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
         self._tail = LogTail(plan.secrets, self._on_line)
         self._engine = Engine(plan, run_dir.path, self._tail)
+        self._preparing = Preparing(plan.prepare, run_dir.path, self._tail) if plan.prepare else None
+        self._tenths = -1
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
         self._logged = (0, 0.0)
-        self._life, self._action = policy.begin(time.monotonic(), read_state(run_dir.state))
+        self._life, self._action = policy.begin(
+            time.monotonic(), read_state(run_dir.state), prepared=plan.prepare is None
+        )
 
     def run(self) -> None:
         process.become_subreaper()
@@ -50,6 +55,8 @@ class Supervisor:
             signal.signal(number, self._on_signal)
         if leftovers := process.sweep(str(self._run_dir.path)):
             event(log, "supervisor.swept", processes=leftovers)
+        if self._plan.route:
+            event(log, "weights.route", route=self._plan.route, why=self._plan.route_reason)
         try:
             self._carry_out()
             while self._life.phase is not Phase.STOPPING:
@@ -63,6 +70,10 @@ class Supervisor:
     def _on_line(self, line: str) -> None:
         if self._life.phase is Phase.STARTING and (stage := stage_of(line)):
             self._reporter.report(stage, f"{self._plan.line}: {line[:200]}")
+        elif self._life.phase is Phase.FETCHING and (tenths := tenth_told(line)) not in (None, self._tenths):
+            self._tenths = tenths or 0
+            message = f"{self._plan.line}: {10 * self._tenths} % of the weights are here."
+            self._reporter.report("downloading", message, again=True)
 
     def _look_around(self) -> None:
         """Wait for something to happen, at most one tick, and deal with it."""
@@ -72,7 +83,10 @@ class Supervisor:
                 self._apply(seen)
         except Empty:
             pass
-        if (cause := self._engine.cause_of_end(process.reap())) is not None:
+        ended = process.reap()
+        if self._preparing and (outcome := self._preparing.outcome(ended)) is not None:
+            self._apply(outcome)
+        if (cause := self._engine.cause_of_end(ended)) is not None:
             # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
             self._apply(Failed(cause.sentence, cause.retry if self._life.phase is Phase.STARTING else None))
         if self._stop_signal is not None or take_if_unused(self._run_dir) is not None:
@@ -82,7 +96,8 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
-        self._write_log(LOG_EVERY_SEC)
+        if self._write_log(LOG_EVERY_SEC) and self._life.phase in (Phase.FETCHING, Phase.STARTING):
+            self._write_state()  # health shows the last line as the progress
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -94,7 +109,9 @@ class Supervisor:
         action, phase = self._action, self._life.phase
         log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
         self._write_state()
-        if action is Action.START:
+        if action is Action.PREPARE and self._preparing:
+            self._preparing.start()
+        elif action is Action.START:
             self._start()
         elif action is Action.ASK and self._watch:
             self._watch.ask()
@@ -124,7 +141,8 @@ class Supervisor:
     def _report(self) -> None:
         line, cause = self._plan.line, self._life.cause or ""
         messages = {
-            Phase.STARTING: ("starting", f"{line} is starting."),
+            Phase.FETCHING: ("starting", f"The weights for {line} are fetched first."),
+            Phase.STARTING: ("loading" if self._preparing else "starting", f"{line} is starting."),
             Phase.RUNNING: ("ready", f"{line} is ready."),
             Phase.BACKOFF: ("restarting", f"{line} is started again. {cause}"),
             Phase.FATAL: ("failed", f"{line} failed. {cause}"),
@@ -152,12 +170,15 @@ class Supervisor:
             ),
         )
 
-    def _write_log(self, every_sec: float = 0) -> None:
+    def _write_log(self, every_sec: float = 0) -> bool:
+        """Write the log file if there is anything new, at most every `every_sec`; whether it was written."""
         changes, at = self._logged
         now = time.monotonic()
-        if self._tail.changes != changes and now - at >= every_sec:
-            self._logged = self._tail.changes, now
-            replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
+        if self._tail.changes == changes or now - at < every_sec:
+            return False
+        self._logged = self._tail.changes, now
+        replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
+        return True
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}

@@ -11,6 +11,8 @@ from nimdrum.supervisor.rundir import replace_file
 class Phase(str, Enum):
     """The state of an engine, in the words that operators know from Supervisor."""
 
+    FETCHING = "FETCHING"
+    """Its weights are fetched, before the first start."""
     STARTING = "STARTING"
     RUNNING = "RUNNING"
     STALLED = "STALLED"

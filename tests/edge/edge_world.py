@@ -13,6 +13,7 @@ import pytest
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import build_image
 from fake_nim.run import read_lines, wait_for
+from s3_server import CREDENTIAL
 
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
@@ -26,6 +27,7 @@ from nimdrum.supervisor.process import MARKER
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = "nvapi-made-up-key-that-must-never-be-printed"
 TOKEN = "made-up-datarobot-token-that-must-never-be-printed"
+STORE_KEY = str(CREDENTIAL["awsSecretAccessKey"])
 READY_SEC = 110.0
 GONE_SEC = 40.0
 RECORDS = "record"
@@ -150,6 +152,6 @@ def no_key_is_printed(
     files = [p for p in tmp_path.rglob("*") if p.is_file() and not MAY_HOLD_KEYS & set(p.relative_to(tmp_path).parts)]
     texts = {"output": out + err, "log records": caplog.text}
     texts |= {str(path): path.read_text(encoding="utf-8", errors="replace") for path in files}
-    for secret in (KEY, TOKEN):
+    for secret in (KEY, TOKEN, STORE_KEY):
         found = [name for name, text in texts.items() if secret in text]
         assert not found, f"a key was printed in {found}"

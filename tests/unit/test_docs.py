@@ -29,4 +29,4 @@ def test_pages(page: Path, tmp_path: Path) -> None:
         assert set(json.loads(payload)) == {"type", "payload"}
     for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL):
         (tmp_path / "engine_config.json").write_text(block)
-        assert read_engine_config(tmp_path).nim_env(2, {})
+        assert read_engine_config(tmp_path).nim_env(2)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from nimdrum.engines.config_file import (
     CONFIG_FILE,
     LAUNCHER_OWNED,
-    LOCAL_ROUTE_OWNED,
     OWNED_FLAGS,
     PASSTHROUGH,
     EngineConfig,
@@ -148,7 +147,7 @@ def test_secret_flags_are_masked_in_logs(tmp_path: Path, args: list[str], secret
 def test_args_reach_nim_2_with_their_quotes() -> None:
     """One variable holds them all; a shell's reader gets the same list back."""
     args = ("--max-num-seqs", "64", "--compilation-config", '{"cudagraph_mode": "FULL"}')
-    env = EngineConfig({}, args).nim_env(2, {})
+    env = EngineConfig({}, args).nim_env(2)
     assert env == {PASSTHROUGH: """--max-num-seqs 64 --compilation-config '{"cudagraph_mode": "FULL"}'"""}
 
 
@@ -161,7 +160,7 @@ def test_what_is_written_is_what_nim_gets(args: list[str], env: dict[str, str]) 
     env = {f"X_{name}": value for name, value in env.items() if "=" not in name}
     with tempfile.TemporaryDirectory() as folder:
         config = read_engine_config(write(Path(folder), {"args": args, "env": env}))
-    variables = config.nim_env(3, {})
+    variables = config.nim_env(3)
     assert shlex.split(variables.pop(PASSTHROUGH, "")) == args
     assert variables == env
 
@@ -178,7 +177,7 @@ def test_any_file_is_read_or_refused_in_words(content: object) -> None:
     """Nothing but a SettingsError comes out, with a text that can be printed; what is read fits an environment."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            env = read_engine_config(write(Path(folder), content)).nim_env(2, LOCAL_ROUTE_OWNED)
+            env = read_engine_config(write(Path(folder), content)).nim_env(2)
         except SettingsError as error:
             assert str(error).encode()
         else:
@@ -188,13 +187,13 @@ def test_any_file_is_read_or_refused_in_words(content: object) -> None:
 def test_nim_1_takes_no_args() -> None:
     """Its engines are configured by variables only."""
     with pytest.raises(SettingsError, match=r"has args.*NIM 1\.x"):
-        EngineConfig({}, ("--seed", "7")).nim_env(1, {})
+        EngineConfig({}, ("--seed", "7")).nim_env(1)
 
 
 def test_args_in_two_places_are_refused() -> None:
     """Which of them wins is nobody's guess."""
     with pytest.raises(SettingsError, match=f"both args and {PASSTHROUGH}"):
-        EngineConfig({PASSTHROUGH: "--seed 7"}, ("--seed", "7")).nim_env(2, {})
+        EngineConfig({PASSTHROUGH: "--seed 7"}, ("--seed", "7")).nim_env(2)
 
 
 @pytest.mark.parametrize("flag", OWNED_FLAGS)
@@ -205,18 +204,8 @@ def test_flags_that_the_launcher_owns_are_refused(flag: str) -> None:
             with pytest.raises(
                 SettingsError, match=f"sets {flag}, which the launcher owns: {OWNED_FLAGS[flag][:10]}"
             ) as e:
-                config.nim_env(2, {})
+                config.nim_env(2)
             assert "value-1" not in str(e.value)
-
-
-@pytest.mark.parametrize("name", LOCAL_ROUTE_OWNED)
-def test_the_local_route_refuses_keys_and_other_models(name: str) -> None:
-    """The reason is said and the value is not; empty is a way to say unset, and becomes it."""
-    with pytest.raises(SettingsError, match=f"sets {name}.*{LOCAL_ROUTE_OWNED[name][:8]}") as caught:
-        EngineConfig({name: "value-1"}).nim_env(2, LOCAL_ROUTE_OWNED)
-    assert "value-1" not in str(caught.value)
-    assert EngineConfig({name: "", "A": "b"}).nim_env(2, LOCAL_ROUTE_OWNED) == {"A": "b"}
-    assert EngineConfig({name: "value-1"}).nim_env(2, {}) == {name: "value-1"}
 
 
 def test_a_config_prints_no_value() -> None:

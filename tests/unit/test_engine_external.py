@@ -22,6 +22,12 @@ def plan(**raw: Any) -> EnginePlan:
     return plan_engine(load_settings(ROOT, raw.get), hosting, None, None)
 
 
+def test_it_has_its_weights_already() -> None:
+    """Fetching for it is a contradiction."""
+    with pytest.raises(SettingsError, match=r"model_artifacts_uri.*external"):
+        plan(model_artifacts_uri="s3://bucket/llm/")
+
+
 @pytest.mark.parametrize(
     ("raw", "host", "port", "health_path", "model"),
     [

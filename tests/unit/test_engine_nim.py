@@ -189,29 +189,38 @@ def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("image", [NIM_1, NIM_2], ids=["1.x", "2.x"])
 def test_engine_config_wins(tmp_path: Path, image: NimImage) -> None:
-    """Over settings, over the image and over the launcher's own choice, keys included."""
+    """Over settings, over the image and over the launcher's own choice."""
+    weights(tmp_path)
     config(
         tmp_path,
         NIM_LOG_LEVEL="DEBUG",
         NIM_MAX_MODEL_LEN=10,
         NIM_CACHE_PATH="/mine",
         HF_HUB_OFFLINE=False,
-        NGC_API_KEY="other-key",
     )
     made = plan(tmp_path, image, {"NIM_CACHE_PATH": "/cache"}, NIM_MAX_MODEL_LEN=4096, NIM_LOG_LEVEL="INFO")
     assert made.env["NIM_LOG_LEVEL"] == "DEBUG"
     assert made.env["NIM_MAX_MODEL_LEN"] == "10"
     assert made.env["NIM_CACHE_PATH"] == "/mine"
     assert made.env["HF_HUB_OFFLINE"] == "0"
+
+
+def test_a_key_in_engine_config_wins_too(tmp_path: Path) -> None:
+    """It is masked in the log; with local weights it is a contradiction like any chosen key."""
+    config(tmp_path, NGC_API_KEY="other-key")
+    made = plan(tmp_path, NGC_API_KEY=CREDENTIAL)
     assert made.env["NGC_API_KEY"] == "other-key"
     assert "other-key" in made.secrets
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=r"NGC_API_KEY.*model-repo"):
+        plan(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["NGC_API_KEY", "HF_TOKEN", "NIM_MODEL_NAME", "NIM_MODEL_PATH"])
 def test_engine_config_does_not_undo_the_local_route(tmp_path: Path, name: str) -> None:
     """With weights in model-repo neither a key nor another model comes in by the back door."""
     weights(tmp_path)
-    with pytest.raises(SettingsError, match=f"engine_config.json sets {name}.*(local|model-repo)"):
+    with pytest.raises(SettingsError, match=f"{name}.*(local|model-repo)"):
         plan(config(tmp_path, **{name: "other"}))
     config(tmp_path, HF_HUB_OFFLINE=False)
     assert plan(tmp_path).env["HF_HUB_OFFLINE"] == "0"
@@ -284,6 +293,18 @@ def test_an_engine_config_makes_another_engine(tmp_path: Path) -> None:
     with_weights = plan(tmp_path).fingerprint
     config(tmp_path, VLLM_LOGGING_LEVEL="DEBUG")
     assert len({plain, with_weights, plan(tmp_path).fingerprint}) == 3
+
+
+@pytest.mark.parametrize("model", ["", "hf://org/model"], ids=["model-specific", "model-free"])
+def test_a_cache_that_the_engine_fills_does_not_make_another_engine(tmp_path: Path, model: str) -> None:
+    """A worker that is replaced when the cache is full attaches to the engine that filled it."""
+    environ = {"NIM_CACHE_PATH": str(tmp_path / "cache"), **({"NIM_MODEL_PATH": model} if model else {})}
+    before = plan(tmp_path, environ=environ)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/ngc").mkdir()
+    after = plan(tmp_path, environ=environ)
+    assert before.route != after.route
+    assert before.fingerprint == after.fingerprint
 
 
 def test_a_plan_prints_no_key(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.nim import nim_plan
-from nimdrum.engines.plan import PORT, EnginePlan
+from nimdrum.engines.plan import PORT, EnginePlan, Preparation
 from nimdrum.hosting import read_hosting
 from nimdrum.settings import load_settings
 
@@ -22,6 +22,7 @@ PLAN = replace(
         NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test"),
     ),
     argv=("/opt/nim/start_server.sh", f"--port={PORT}"),
+    prepare=Preparation(("python", "-m", "nimdrum.weights"), {"HOME": "/root"}, f'{{"key": "{KEY}"}}'),
 )
 
 

@@ -17,6 +17,7 @@ from nimdrum.supervisor.policy import (
     Life,
     Limits,
     Lost,
+    Prepared,
     Ready,
     Silent,
     Stop,
@@ -134,6 +135,42 @@ def test_lives(events: list[tuple[float, Event]], expected: list[tuple[str, str]
     assert story(events) == expected
 
 
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        pytest.param(
+            [(DAY_SEC, Tick()), (1, Prepared()), (30, Ready()), (5, UNKNOWN), (2, Tick())],
+            [
+                *(("FETCHING", "NONE"), ("STARTING", "START"), ("RUNNING", "NONE")),
+                *(("BACKOFF", "CLEAN"), ("STARTING", "START")),
+            ],
+            id="fetched once, however long it takes",
+        ),
+        pytest.param([(5, HOPELESS)], [("FATAL", "CLEAN")], id="a fetch that failed"),
+        pytest.param(
+            [(5, MENDABLE), (2, Tick()), (5, Prepared())],
+            [("BACKOFF", "CLEAN"), ("FETCHING", "PREPARE"), ("STARTING", "START")],
+            id="a fetch that was killed is taken up again",
+        ),
+        pytest.param(
+            [(5, Prepared()), (600, Tick())], [("STARTING", "START"), ("FATAL", "CLEAN")], id="then time counts"
+        ),
+        pytest.param([(5, Ready()), (1, Silent("x"))], [("FETCHING", "NONE")] * 2, id="no news of an engine"),
+        pytest.param([(5, Stop())], [("STOPPING", "CLEAN_AND_END")], id="stop while fetching"),
+    ],
+)
+def test_lives_that_begin_with_a_fetch(events: list[tuple[float, Event]], expected: list[tuple[str, str]]) -> None:
+    """The weights first, without a time limit; the engine's own time begins when they are there."""
+    life, action = begin(0.0, prepared=False)
+    assert (life.phase, action) == (Phase.FETCHING, Action.PREPARE)
+    now, seen = 0.0, []
+    for seconds, event in events:
+        now += seconds
+        life, action = transition(life, event, now, LIMITS)
+        seen.append((life.phase.value, action.name))
+    assert seen == expected
+
+
 def test_restarts_are_counted_and_end() -> None:
     """Three restarts with a doubling back-off, then FATAL with the number and the name of the setting."""
     history = live([(1, MENDABLE), (DAY_SEC, Tick())] * 3 + [(1, MENDABLE)])
@@ -195,6 +232,7 @@ EVENTS = st.one_of(
     st.just(Alive()),
     st.just(Tick()),
     st.just(Tick()),
+    st.just(Prepared()),
 )
 HISTORIES = st.lists(st.tuples(st.floats(0, 4000), EVENTS | st.just(Stop())), max_size=40)
 LIVELY = st.lists(st.tuples(st.floats(0, 4000), EVENTS), max_size=40)

@@ -1,0 +1,138 @@
+"""Fetching as a process of its own: how it is started, what it is told, and the user's own call of it.
+
+A process, because a fetch must not hold up DRUM's (under gevent a thread of ours would), must end at a signal whatever
+it is doing, and gives its memory back. Its request comes on standard input: it holds the credential.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import nimdrum
+from nimdrum.engines.environment import LOOPBACK_HOSTS
+from nimdrum.errors import WeightsError
+from nimdrum.log import get_logger
+from nimdrum.secret import redact
+from nimdrum.supervisor.process import LAUNCHER
+from nimdrum.weights.credential import Credential, secrets_of, store_options
+from nimdrum.weights.source import parse_uri
+
+STALL_TIMEOUT_SEC = 300.0
+STOP_TIMEOUT_SEC = 10.0
+CAUSE = "error: "
+"""Begins the last line of a fetch that failed; the rest is the sentence for the user."""
+PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
+NAMES = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HOME", "LANG"),
+)
+
+log = get_logger("weights")
+
+
+def command() -> tuple[str, ...]:
+    return (sys.executable, "-m", "nimdrum.weights")
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the process may see: proxies, certificates, and the variables that the stores' own tools read."""
+    env = {name: value for name, value in environ.items() if name in NAMES or name.startswith(PREFIXES)}
+    root = Path(nimdrum.__file__).resolve().parent.parent
+    if any(name.lower() in ("http_proxy", "https_proxy") for name in env):
+        env["NO_PROXY"] = ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), LOOPBACK_HOSTS)))
+    return env | {"PATH": os.defpath, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def request_json(uri: str, target: Path, credential: Credential | None, stall_timeout_sec: float) -> str:
+    """For the process's standard input. Holds secrets: never write it to a file or a log."""
+    return json.dumps(
+        {
+            "uri": uri,
+            "target": str(target),
+            "credential": None if credential is None else dict(credential),
+            "stall_timeout_sec": stall_timeout_sec,
+        }
+    )
+
+
+def fetch(
+    uri: str,
+    target: str | Path,
+    credential: Credential | None = None,
+    *,
+    stall_timeout_sec: float = STALL_TIMEOUT_SEC,
+    environ: Mapping[str, str] = os.environ,
+) -> Path:
+    """Fetch the weights at `uri` into the folder `target`, and return it when they are whole and verified.
+
+    For hooks of your own; the runtime parameters model_artifacts_* need no code. `uri` is an object or a folder:
+    `s3://bucket/path?region=...&endpoint=...`, `gs://...`, `az://container/path`, `https://...` or `file:///...`.
+    `credential` is what DRUM gives for a credential of type s3, gcp, azure or azure_service_principal.
+
+    Returns at once when the same URI was fetched before, without asking the store. Waits while another process or
+    container fetches into the same folder. Goes on where a killed fetch stopped. Runs in a child process that ends
+    with this one; progress goes to the log. Raises SettingsError for a URI or credential that cannot be used, and
+    WeightsError with one sentence when the weights cannot be had, also when no byte comes for `stall_timeout_sec`.
+    """
+    target = Path(target).absolute()
+    store_options(parse_uri(uri), credential, environ)
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *command()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=child_environment(environ),
+        cwd="/",
+    )
+    try:
+        write_request(process, request_json(uri, target, credential, stall_timeout_sec))
+        cause = _follow(process.stdout, secrets_of(credential)) if process.stdout else ""
+        code = process.wait()
+    finally:
+        _end(process)
+    if code != 0:
+        raise WeightsError(cause or f"Fetching {uri.partition('?')[0]} ended with code {code}. See the log.")
+    return target
+
+
+def write_request(process: "subprocess.Popen[bytes]", text: str) -> None:
+    """Hand the request over in a thread's time: a process that never reads must not hold us up."""
+
+    def write(stream: IO[bytes]) -> None:
+        try:
+            with stream:
+                stream.write(text.encode())
+        except OSError:
+            pass  # it ended first, and says why itself
+
+    if process.stdin:
+        threading.Thread(target=write, args=(process.stdin,), name="weights-request", daemon=True).start()
+
+
+def _follow(stream: IO[bytes], secrets: tuple[str, ...]) -> str:
+    """Log the process's lines until its end; the cause that the last one gives, or nothing."""
+    cause = ""
+    for raw in stream:
+        line = redact(raw.decode("utf-8", "replace").rstrip(), secrets)
+        if line.startswith(CAUSE):
+            cause = line.removeprefix(CAUSE)
+        elif line:
+            log.info("%s", line)
+    return cause
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_SEC)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout:
+        process.stdout.close()

@@ -1,0 +1,258 @@
+"""A tree of weights, fetched whole or not at all.
+
+What arrives lies in a hidden folder of the target, under names of its own. Only when every file is whole and verified
+they get their final names, and then the marker is written. A fetch that is killed at any moment is taken up from there.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nimdrum.errors import WeightsError
+from nimdrum.weights import folder as names
+from nimdrum.weights.checks import check_for, refuse_unsafe
+from nimdrum.weights.claim import Claim
+from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of, tree_json
+from nimdrum.weights.parts import Journal, RemoteFile, file_id
+from nimdrum.weights.progress import TELL_EVERY_SEC, StoppedError, Tell, Watch
+from nimdrum.weights.store import Store
+from nimdrum.weights.transfer import Damaged, Transfer
+
+WAIT_SEC = 0.5
+SPARE_BYTES = 16 * 1024 * 1024
+"""Left free for the journal, the marker and whoever else writes there."""
+NEXT_MARKER = "next.json"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch did."""
+
+    files: int
+    total_bytes: int
+    fetched_bytes: int
+    """From the store, in this call; 0 when all was there."""
+    seconds: float
+
+
+class TreeFetch:
+    """One fetch of one source into one folder. `open_store` is called only when something must be fetched."""
+
+    def __init__(
+        self,
+        uri: str,
+        target: Path,
+        open_store: Callable[[], Store],
+        tell: Tell,
+        stopped: Callable[[], bool],
+        stall_timeout_sec: float,
+    ) -> None:
+        self._uri = uri
+        self._target = target
+        self._open_store = open_store
+        self._tell = tell
+        self._stopped = stopped
+        self._stall_timeout_sec = stall_timeout_sec
+        self._staging = target / names.STAGING
+        self._marker = target / names.MARKER
+
+    def run(self) -> Fetched:
+        """See that the whole tree is in the folder. Raises WeightsError and StoppedError."""
+        began = time.monotonic()
+        try:
+            if (tree := self._whole_tree()) is not None:  # also on a volume that is mounted read-only
+                return self._summary(tree, 0, began)
+            self._make_folder(self._target)
+            claim = Claim(self._target / names.LOCK)
+            self._wait_for(claim)
+            try:
+                tree, fetched = self._fetch_unless_there()
+            finally:
+                claim.release()
+        except OSError as error:
+            if isinstance(error, WeightsError):
+                raise
+            raise disk_error(error, self._target) from None
+        return self._summary(tree, fetched, began)
+
+    def _summary(self, tree: Tree, fetched: int, began: float) -> Fetched:
+        total = sum(size for size, _ in tree.files.values())
+        return Fetched(len(tree.files), total, fetched, time.monotonic() - began)
+
+    def _whole_tree(self) -> Tree | None:
+        """The tree of our URI, if it is there and every file has its size."""
+        tree = read_tree(self._marker)
+        return tree if tree is not None and tree.uri == self._uri and tree.is_whole_in(self._target) else None
+
+    def _wait_for(self, claim: Claim) -> None:
+        told = -TELL_EVERY_SEC
+        while not claim.take():
+            if self._stopped():
+                raise StoppedError
+            if time.monotonic() - told >= TELL_EVERY_SEC:
+                told = time.monotonic()
+                self._tell("weights.waiting", holder=claim.holder, target=self._target)
+            time.sleep(WAIT_SEC)
+
+    def _fetch_unless_there(self) -> tuple[Tree, int]:
+        if (there := self._whole_tree()) is not None:  # by the one that we waited for
+            return there, 0
+        store = self._open_store()
+        files = self._listed(store)
+        self._make_folder(self._staging)
+        try:
+            fetched = self._fetch(store, files)
+        except BaseException:
+            self._remove_if_empty()
+            raise
+        tree = Tree(self._uri, {file.name: (file.size, file.file_id) for file in files})
+        self._publish(tree)
+        return tree, fetched
+
+    def _listed(self, store: Store) -> list[RemoteFile]:
+        objects, sums = store.objects()
+        refuse_unsafe((each.name for each in objects), names.OURS)
+        scheme = self._uri.partition("://")[0].lower()
+        files = []
+        for each in objects:
+            check = check_for(scheme, each.name, each.size, each.etag, sums)
+            version = each.etag or each.modified
+            identity = file_id(self._uri, each.name, each.size, version, check)
+            files.append(RemoteFile(each.name, each.key, each.size, each.etag, check, identity))
+        return sorted(files, key=lambda file: file.name)
+
+    def _fetch(self, store: Store, files: list[RemoteFile]) -> int:
+        self._remove_strangers(files)
+        journal = Journal(self._staging / "journal")
+        fetched, again = 0, True
+        try:
+            while True:
+                journaled = journal.open()
+                missing = [file for file in files if not self._has(file)]
+                self._look_for_room(missing, journaled)
+                transfer = Transfer(store, missing, self._staging, journal, journaled)
+                watch = Watch(files, missing, journaled, self._tell, self._stopped, self._stall_timeout_sec)
+                try:
+                    transfer.run(watch.look)
+                    fetched += transfer.progress.fetched
+                    break
+                except Damaged as damage:
+                    fetched += transfer.progress.fetched
+                    journal.forget(damage.file_id)
+                    journal.close()
+                    (self._staging / f"{damage.file_id}.part").unlink(missing_ok=True)
+                    if not (damage.resumed and again):
+                        raise
+                    # What an earlier process left may have been hurt by the end of its machine: once more.
+                    again = False
+                    self._tell("weights.fetched_again", reason=str(damage))
+        finally:
+            journal.close()
+        if transfer.progress.unverified:
+            shown = ", ".join(transfer.progress.unverified[:5])
+            self._tell("weights.size_only", files=len(transfer.progress.unverified), first=shown)
+        return fetched
+
+    def _has(self, file: RemoteFile) -> bool:
+        """Whether `file` is whole: on its way, or under its final name by this or an earlier fetch."""
+        if size_of(self._staging / f"{file.file_id}.whole") == file.size:
+            return True
+        for marker in (self._staging / NEXT_MARKER, self._marker):
+            tree = read_tree(marker)
+            if tree is not None and tree.files.get(file.name) == (file.size, file.file_id):
+                return size_of(self._target / file.name) == file.size
+        return False
+
+    def _look_for_room(self, missing: list[RemoteFile], journaled: dict[str, set[int]]) -> None:
+        needed = SPARE_BYTES if missing else 0
+        for file in missing:
+            there = sum(end - start for start, end in map(file.span, journaled.get(file.file_id, ())))
+            needed += max(0, file.size - there)
+        status = os.statvfs(self._target)
+        free = status.f_bavail * status.f_frsize
+        if needed > free:
+            raise WeightsError(
+                f"The disk is too small: {self._target} has {free / 1e9:.2f} GB free, and the weights need "
+                f"{needed / 1e9:.2f} GB more. Give it a larger volume."
+            )
+
+    def _publish(self, tree: Tree) -> None:
+        """Final names for all files, then the marker. What an earlier fetch put there and this one lacks goes."""
+        old = read_tree(self._marker)
+        _write(self._staging / NEXT_MARKER, tree_json(tree))
+        self._marker.unlink(missing_ok=True)
+        if old is not None:
+            for name in old.files.keys() - tree.files.keys():
+                self._remove(self._target / name)
+        folders = {self._target}
+        for name, (_, identity) in sorted(tree.files.items()):
+            whole = self._staging / f"{identity}.whole"
+            if whole.exists():
+                final = self._target / name
+                self._make_folder(final.parent)
+                whole.rename(final)
+                folders.add(final.parent)
+        for each in folders:
+            _sync_folder(each)
+        (self._staging / NEXT_MARKER).rename(self._marker)
+        _sync_folder(self._target)
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        self._below(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file of an earlier tree, and the folders that it leaves empty."""
+        folders = self._below(path.parent)
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in folders:
+                folder.rmdir()
+
+    def _below(self, folder: Path) -> list[Path]:
+        """`folder` and the folders around it below the target. Raises WeightsError when one of them is a link."""
+        below = [each for each in (folder, *folder.parents) if each != self._target and self._target in each.parents]
+        if link := next((each for each in below if each.is_symlink()), None):
+            raise WeightsError(f"{link} is a link, and could lead out of {self._target}. Remove it.")
+        return below
+
+    def _remove_strangers(self, files: list[RemoteFile]) -> None:
+        """Parts of other trees or versions: they are not waited for any more."""
+        wanted = {f"{file.file_id}{suffix}" for file in files for suffix in (".part", ".whole")}
+        for path in self._staging.iterdir():
+            if path.name not in wanted | {"journal", NEXT_MARKER}:
+                path.unlink(missing_ok=True)
+
+    def _remove_if_empty(self) -> None:
+        """A fetch that got nothing to go on with leaves nothing behind."""
+        journal = Journal(self._staging / "journal")
+        try:
+            parts = journal.open()
+        finally:
+            journal.close()
+        if not parts and not any(self._staging.glob("*.whole")) and not (self._staging / NEXT_MARKER).exists():
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """A whole file that the disk has. `path` is in the staging folder, so nobody reads it half."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, names.FILE_MODE)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems have no fsync for folders
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""The parameters model_artifacts_* in the plans of the engines that start here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.image import NimImage
+from nimdrum.engines.plan import EnginePlan
+from nimdrum.errors import SettingsError
+from nimdrum.hosting import read_hosting
+from nimdrum.settings import load_settings
+from nimdrum.supervisor.preparation import tenth_told
+
+ROOT = Path(__file__).resolve().parents[2]
+NIM_2 = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
+SECRET = "do-not-show-this-secret"
+CREDENTIAL = {"credentialType": "s3", "awsAccessKeyId": "the-access-key-id", "awsSecretAccessKey": SECRET}
+URI = "s3://bucket/llm/?region=eu-west-1"
+
+
+def plan(
+    code_dir: Path, image: NimImage | None = NIM_2, environ: dict[str, str] | None = None, **raw: Any
+) -> EnginePlan:
+    hosting = read_hosting(code_dir, environ or {}, ["drum", "score"])
+    return plan_engine(load_settings(ROOT, raw.get), hosting, image, Path("/packages/model.gguf"))
+
+
+def test_the_request_goes_through_the_pipe_and_nowhere_else(tmp_path: Path) -> None:
+    """The credential is in the request and among what is masked: not in arguments, environment, identity or repr."""
+    environ = {"HTTPS_PROXY": "http://proxy:3128", "AWS_REGION": "r", "NGC_API_KEY": SECRET, "DATAROBOT_API_TOKEN": "t"}
+    made = plan(tmp_path, environ=environ, model_artifacts_uri=URI, model_artifacts_credential=CREDENTIAL)
+    assert made.prepare is not None
+    request = json.loads(made.prepare.request)
+    assert request["target"] == str(tmp_path / "model-repo")
+    assert (request["uri"], request["credential"]) == (URI, CREDENTIAL)
+    assert SECRET in made.secrets
+    assert not [text for text in (*made.prepare.argv, *made.identity, *made.env.values(), repr(made)) if SECRET in text]
+    env = made.prepare.env
+    assert SECRET not in env.values()
+    assert (env["HTTPS_PROXY"], env["AWS_REGION"]) == ("http://proxy:3128", "r")
+    assert "DATAROBOT_API_TOKEN" not in env
+    assert EnginePlan.from_json(made.to_json()) == made
+
+
+def test_a_cache_goes_where_nim_looks_for_it(tmp_path: Path) -> None:
+    """Into NIM_CACHE_PATH, which engine_config.json may set."""
+    (tmp_path / "engine_config.json").write_text('{"env": {"NIM_CACHE_PATH": "/mnt/cache"}}')
+    made = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="cache")
+    assert made.prepare is not None
+    assert json.loads(made.prepare.request)["target"] == "/mnt/cache"
+    assert (made.route, made.cache) == ("fetched cache", "/mnt/cache")
+
+
+def test_the_embedded_engine_takes_the_folder(tmp_path: Path) -> None:
+    """Its server looks for the GGUF file when it starts; a cache is not for it."""
+    made = plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI)
+    assert made.prepare is not None
+    assert made.argv[made.argv.index("--model") + 1] == str(tmp_path / "model-repo")
+    with pytest.raises(SettingsError, match="only NIM has a cache"):
+        plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI, model_artifacts_target="cache")
+    (tmp_path / "model-repo").mkdir()
+    (tmp_path / "model-repo/mine.gguf").touch()
+    with pytest.raises(SettingsError, match="already holds files"):
+        plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI)
+
+
+def test_other_weights_are_another_engine(tmp_path: Path) -> None:
+    """Another URI or target is; a renewed credential for the same weights is not."""
+    one = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_credential=CREDENTIAL)
+    renewed = {**CREDENTIAL, "awsSecretAccessKey": "another-secret"}
+    same = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_credential=renewed)
+    others = [
+        plan(tmp_path, model_artifacts_uri="s3://bucket/llm-2/"),
+        plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="cache"),
+        plan(tmp_path),
+    ]
+    assert one.fingerprint == same.fingerprint
+    assert len({each.fingerprint for each in (one, *others)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "tenths"),
+    [
+        ("weights.fetching percent=0 done_gb=0", 0),
+        ("weights.fetching percent=39 done_gb=1", 3),
+        ("weights.fetching percent=100", 10),
+        ("weights.waiting holder=a:1", None),
+        ("weights.fetching percent=x", None),
+        ("weights.fetching", None),
+        ("", None),
+    ],
+)
+def test_how_far_a_fetch_is(line: str, tenths: int | None) -> None:
+    """From its own line; deployment events are sent for each tenth."""
+    assert tenth_told(line) == tenths
