@@ -9,8 +9,10 @@ import click
 from nimdrum import __version__
 from nimdrum.commands.bundle import bundle
 from nimdrum.commands.upload import upload
+from nimdrum.doctor.command import doctor
 from nimdrum.parameter_table import replace_table, table
 from nimdrum.parameters import read_parameters
+from nimdrum.warm.command import profiles, warm
 
 CODE_DIR = Path(__file__).resolve().parent.parent
 
@@ -85,3 +87,9 @@ def parameters(target: Path | None, checked: Path | None) -> None:
         path.write_text(new, encoding="utf-8")
     elif new != old:
         raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
+
+
+# Commands with a room of their own.
+main.add_command(doctor)
+main.add_command(warm)
+main.add_command(profiles)

@@ -1,6 +1,7 @@
 """The plan for an engine that runs elsewhere (a sidecar, NIM Operator, Dynamo, another host): nothing to start."""
 
 from nimdrum.engines.common import common
+from nimdrum.engines.config_file import CONFIG_FILE, read_engine_config
 from nimdrum.engines.nim import HEALTH_PATH
 from nimdrum.engines.plan import LOOPBACK, EnginePlan
 from nimdrum.errors import SettingsError
@@ -11,6 +12,13 @@ DEFAULT_PORT = 8000
 
 
 def external_plan(settings: Settings, hosting: Hosting) -> EnginePlan:
+    """How to reach it. Raises SettingsError."""
+    config = read_engine_config(hosting.code_dir)
+    if config.env or config.args:
+        raise SettingsError(
+            f"{CONFIG_FILE} is there, but an external engine is not started here, so that nothing in it would have an "
+            "effect. Remove the file, and configure the engine where it is started."
+        )
     if settings.artifacts_uri:
         raise SettingsError(
             "model_artifacts_uri is set, but the engine is external: it has its weights already. Empty the parameter."

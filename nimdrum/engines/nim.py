@@ -1,10 +1,11 @@
 """The plan for NVIDIA NIM inside its own container image: argument list and environment for 1.x and for 2.x/3.x."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
 from nimdrum.engines.common import common
-from nimdrum.engines.config_file import EngineConfig, read_engine_config
+from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, LOOPBACK, PORT, EnginePlan
@@ -39,11 +40,13 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
         )
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     config = read_engine_config(hosting.code_dir)
-    inherited_env = _image_env(hosting)
-    facts = _facts(settings, hosting, image, inherited_env, config)
+    configured = config.nim_env(image.line)
+    inherited_env = image_env(hosting)
+    facts = _facts(settings, hosting, image, inherited_env, configured)
     route = decide_route(facts)
+    configured = {name: value for name, value in configured.items() if value or name not in route.unset}
     secrets = {name: key for name, key in facts.keys.items() if name not in route.unset}
-    own = {**_settings_env(settings, image, model), **route.env, **config}
+    own = {**_settings_env(settings, image, model), **route.env, **configured}
     env = _with_plain_flags({**inherited_env, **secrets, **own})
     prepare = preparation(settings, hosting, route.fetch_into) if route.fetch_into else None
     command = [str(image.entrypoint)] if image.entrypoint else []
@@ -65,7 +68,7 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
         route=route.name,
         route_reason=route.why,
         secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
-        identity=(*_identity({**secrets, **own}, config), *artifacts_identity(settings)),
+        identity=(*_identity({**secrets, **own}, configured), *artifacts_identity(settings)),
     )
 
 
@@ -80,17 +83,17 @@ def _backend_port(env: dict[str, str]) -> int:
     return int(text) if text.isdigit() else BACKEND_PORT
 
 
-def _identity(env: dict[str, str], config: EngineConfig) -> tuple[str, ...]:
+def _identity(env: dict[str, str], configured: Mapping[str, str]) -> tuple[str, ...]:
     """What makes another engine. Not what the route adds because a cache is filled by now: the engine fills it itself,
     and a worker that is replaced later must find the engine that runs."""
-    return tuple(f"{name}={env[name]}" for name in sorted(env) if name in config or name != "HF_HUB_OFFLINE")
+    return tuple(f"{name}={env[name]}" for name in sorted(env) if name in configured or name != "HF_HUB_OFFLINE")
 
 
 def _facts(
-    settings: Settings, hosting: Hosting, image: NimImage, inherited_env: dict[str, str], config: EngineConfig
+    settings: Settings, hosting: Hosting, image: NimImage, inherited_env: dict[str, str], configured: Mapping[str, str]
 ) -> Facts:
     """What the choice of the weights' route rests on; looks at the disk."""
-    env = {**inherited_env, **config}
+    env = {**inherited_env, **configured}
     cache, model_repo = Path(env.get("NIM_CACHE_PATH", DEFAULT_CACHE)), hosting.code_dir / MODEL_REPO
     named = (env.get(name, "") for name in (*MODEL_VARIABLES, "NIM_FT_MODEL"))
     return Facts(
@@ -100,10 +103,12 @@ def _facts(
         cache=cache,
         cache_holds=content(cache),
         env=env,
-        config=config,
+        config=configured,
         folders=frozenset(name for name in named if name.startswith("/") and Path(name).is_dir()),
-        keys=_keys(settings, hosting, config),
-        chosen_key="NGC_API_KEY" if settings.ngc_api_key else next((name for name in KEYS if config.get(name)), None),
+        keys=registry_keys(settings, hosting, configured),
+        chosen_key="NGC_API_KEY"
+        if settings.ngc_api_key
+        else next((name for name in KEYS if configured.get(name)), None),
         profile=env.get("NIM_MODEL_PROFILE") or settings.model_profile,
         artifacts_uri=settings.artifacts_uri,
         artifacts_target=settings.artifacts_target,
@@ -115,7 +120,7 @@ def _secret_values(env: dict[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in env.items() if SECRET_NAME.search(name))
 
 
-def _image_env(hosting: Hosting) -> dict[str, str]:
+def image_env(hosting: Hosting) -> dict[str, str]:
     """What NIM gets from the container. Parameters that DataRobot also injects as plain variables are left out:
     their values come from Settings, or not at all."""
     env = inherited(hosting.environ)
@@ -139,13 +144,13 @@ def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, 
     return env
 
 
-def _keys(settings: Settings, hosting: Hosting, config: EngineConfig) -> dict[str, str]:
+def registry_keys(settings: Settings, hosting: Hosting, configured: Mapping[str, str]) -> dict[str, str]:
     """Keys for the routes that download."""
     # The plain variable is how NVIDIA's own documentation passes the key to a container.
     keys = {name: hosting.environ.get(name, "").strip() for name in ("HF_TOKEN", "NGC_API_KEY")}
     if settings.ngc_api_key:
         keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
-    keys |= {name: config[name] for name in KEYS if config.get(name)}
+    keys |= {name: configured[name] for name in KEYS if configured.get(name)}
     return {name: key for name, key in keys.items() if key}
 
 

@@ -166,15 +166,22 @@ KNOWN = tuple(
 
 def find_cause(lines: Sequence[str], exit_code: int | None) -> Cause:
     """The cause of a failed engine from its last log lines (oldest first) and its exit code."""
-    for line in reversed(lines):
-        for pattern, cause in KNOWN:
-            if pattern.search(line):
-                return cause
+    if known := known_cause(lines):
+        return known
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     seen = f" Its last line was: {last[:SHOWN_CHARACTERS]}" if last else ""
     # SIGKILL comes from outside: the kernel's out-of-memory killer, or a person.
     retry = True if exit_code == -signal.SIGKILL else None
     return Cause(f"The engine ended {_ending(exit_code)} and gave no reason that is known here.{seen}", retry)
+
+
+def known_cause(lines: Sequence[str]) -> Cause | None:
+    """The cause that the last line with a known one tells (oldest first); None when no line does."""
+    for line in reversed(lines):
+        for pattern, cause in KNOWN:
+            if pattern.search(line):
+                return cause
+    return None
 
 
 def _ending(exit_code: int | None) -> str:

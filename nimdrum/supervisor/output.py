@@ -19,14 +19,20 @@ FORWARD_BACKLOG = 2000
 class LogTail:
     """The last lines of the engine, across restarts. Safe to use from several threads."""
 
-    def __init__(self, secrets: Sequence[str], on_line: Callable[[str], None] = lambda line: None) -> None:
+    def __init__(
+        self, secrets: Sequence[str], on_line: Callable[[str], None] = lambda line: None, *, forward: bool = True
+    ) -> None:
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
-        self._forward: Queue[str] = Queue(FORWARD_BACKLOG)
+        self._forward: Queue[str] | None = None
         self.changes = 0
-        threading.Thread(target=self._write_forever, name="forward-output", daemon=True).start()
+        if forward:
+            self._forward = Queue(FORWARD_BACKLOG)
+            threading.Thread(
+                target=self._write_forever, args=(self._forward,), name="forward-output", daemon=True
+            ).start()
 
     def mask(self, text: str) -> str:
         return redact(text, self._secrets)
@@ -43,8 +49,9 @@ class LogTail:
             self._lines.append(line)
             self.changes += 1
         # When the queue is full, whoever reads our output is too slow or gone; the engine must not wait for it.
-        with contextlib.suppress(Full):
-            self._forward.put_nowait(f"[{source}] {line}\n")
+        if self._forward is not None:
+            with contextlib.suppress(Full):
+                self._forward.put_nowait(f"[{source}] {line}\n")
         self._on_line(line)
         return line
 
@@ -52,9 +59,9 @@ class LogTail:
         with self._lock:
             return tuple(self._lines)[-count:]
 
-    def _write_forever(self) -> None:
+    def _write_forever(self, lines: "Queue[str]") -> None:
         while True:
-            line = self._forward.get()
+            line = lines.get()
             try:
                 sys.stderr.write(line)
                 sys.stderr.flush()

@@ -70,6 +70,7 @@ def stop_tree(timeout_sec: float) -> dict[int, int]:
             _signal_all(alive, signal.SIGKILL)
         time.sleep(POLL_SEC)
         ended.update(reap())
+    ended.update(reap())
     return ended
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import urllib.request
 
@@ -183,11 +184,13 @@ def test_an_external_engine_is_attached_to(world: World) -> None:
 def test_engine_config_wins(world: World) -> None:
     """engine_config.json beside the hooks has the last word, as in DataRobot's own road."""
     world.fake(line="2.x")
-    config = {"env": {"NIM_LOG_LEVEL": "WARNING", "NIM_PASSTHROUGH_ARGS": "--x 1"}}
-    (world.code_dir / "engine_config.json").write_text(json.dumps(config))
+    args = ["--max-num-seqs", "64", "--compilation-config", '{"level": 3}']
+    (world.code_dir / "engine_config.json").write_text(json.dumps({"env": {"NIM_LOG_LEVEL": "WARNING"}, "args": args}))
     world.ready_model(NIM_LOG_LEVEL="DEBUG")
-    env = world.starts()[0]["env"]
-    assert (env["NIM_LOG_LEVEL"], env["NIM_PASSTHROUGH_ARGS"]) == ("WARNING", "--x 1")
+    (start,) = world.starts()
+    assert start["env"]["NIM_LOG_LEVEL"] == "WARNING"
+    assert shlex.split(start["env"]["NIM_PASSTHROUGH_ARGS"]) == args
+    assert start["argv"][2:] == []  # in 2.x they are the engine's, not the start script's
 
 
 def test_two_code_folders_have_two_engines(world: World, tmp_path) -> None:

@@ -58,3 +58,16 @@ def test_nothing_is_started_and_nothing_is_passed_on() -> None:
     made = plan()
     assert (made.engine, made.argv, made.env, made.other_ports, made.secrets) == ("external", (), {}, (), ())
     assert KEY not in made.to_json()
+
+
+@pytest.mark.parametrize("content", ['{"env": {"A": 1}}', '{"args": ["--x"]}'])
+def test_an_engine_config_without_an_engine_is_refused(tmp_path: Path, content: str) -> None:
+    """It would have no effect, and whoever wrote it expects one. An empty one is nothing."""
+    hosting = read_hosting(tmp_path, {}, ["drum", "score"])
+    settings = load_settings(ROOT, {"engine": "external"}.get)
+    file = tmp_path / "engine_config.json"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=r"engine_config\.json is there.*not started here"):
+        plan_engine(settings, hosting, None, None)
+    file.write_text('{"env": {}}')
+    assert plan_engine(settings, hosting, None, None).engine == "external"

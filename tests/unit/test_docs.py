@@ -1,0 +1,32 @@
+"""What the pages about weights tell people to type exists: options, parameters, and configuration files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click import Group
+
+from nimdrum.cli import main
+from nimdrum.engines.config_file import read_engine_config
+from nimdrum.parameters import read_parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/weights").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages(page: Path, tmp_path: Path) -> None:
+    """Every command with its options, every parameter as a variable, every JSON block as an engine_config.json."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    assert isinstance(main, Group)
+    for name, rest in re.findall(r"-m nimdrum ([a-z]+)([^\n`#|&]*)", text):
+        assert name in main.commands, name
+        known = {option for parameter in main.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest)) <= known, (name, rest)
+    assert set(re.findall(r"MLOPS_RUNTIME_PARAM_(\w+)='", text)) <= set(read_parameters(ROOT))
+    for payload in re.findall(r"MLOPS_RUNTIME_PARAM_\w+='([^']*)'", text):
+        assert set(json.loads(payload)) == {"type", "payload"}
+    for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL):
+        (tmp_path / "engine_config.json").write_text(block)
+        assert read_engine_config(tmp_path).nim_env(2)
