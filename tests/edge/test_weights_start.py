@@ -26,7 +26,7 @@ from nimdrum.supervisor.state import EngineState, Phase
 
 __all__ = ["platform"]
 pytestmark = pytest.mark.xdist_group("weights")
-PART = 16 * 1024 * 1024
+REQUEST = 16 * 1024 * 1024
 NO_KEY = ("NGC_API_KEY", "NGC_CLI_API_KEY", "HF_TOKEN", "MODELSCOPE_API_TOKEN")
 ROUTES = "NIM_MODEL_NAME NIM_MODEL_PATH HF_HUB_OFFLINE NIM_REPOSITORY_OVERRIDE NIM_DISABLE_MODEL_DOWNLOAD NIM_FT_MODEL".split()
 """Variables by which NIM tells the routes apart."""
@@ -45,7 +45,7 @@ def s3(server: S3Server) -> Iterator[S3Server]:
     server.fault()
     server.forget_reads()
     server.put("config.json", b"{}")
-    server.put("model.bin", b"w" * (2 * PART))
+    server.put("model.bin", b"w" * (2 * REQUEST))
     yield server
 
 
@@ -126,7 +126,7 @@ def test_each_route_reaches_the_engine(
     assert {name: env[name] for name in env if name.startswith("AWS_")} == (AWS if route == "mirror" else {})
     assert not [name for name, value in env.items() if str(CREDENTIAL["awsSecretAccessKey"]) in value]
     if route.startswith("fetched"):
-        assert ((cache if "cache" in route else Path(folder)) / "model.bin").stat().st_size == 2 * PART
+        assert ((cache if "cache" in route else Path(folder)) / "model.bin").stat().st_size == 2 * REQUEST
     model.attachment.release(READY_SEC)
     said = [text for text in capfd.readouterr().err.splitlines() if "weights.route" in text]
     assert len(said) == 1
