@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 from drum_process import drum_score, drum_server
-from edge_world import KEY, READY_SEC, World
+from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
 from test_events import deployed, platform
@@ -26,7 +26,7 @@ from nimdrum.supervisor.state import EngineState, Phase
 
 __all__ = ["platform"]
 pytestmark = pytest.mark.xdist_group("weights")
-PART = 16 * 1024 * 1024
+REQUEST = 16 * 1024 * 1024
 NO_KEY = ("NGC_API_KEY", "NGC_CLI_API_KEY", "HF_TOKEN", "MODELSCOPE_API_TOKEN")
 ROUTES = "NIM_MODEL_NAME NIM_MODEL_PATH HF_HUB_OFFLINE NIM_REPOSITORY_OVERRIDE NIM_DISABLE_MODEL_DOWNLOAD NIM_FT_MODEL".split()
 """Variables by which NIM tells the routes apart."""
@@ -45,7 +45,7 @@ def s3(server: S3Server) -> Iterator[S3Server]:
     server.fault()
     server.forget_reads()
     server.put("config.json", b"{}")
-    server.put("model.bin", b"w" * (2 * PART))
+    server.put("model.bin", b"w" * (2 * REQUEST))
     yield server
 
 
@@ -126,7 +126,7 @@ def test_each_route_reaches_the_engine(
     assert {name: env[name] for name in env if name.startswith("AWS_")} == (AWS if route == "mirror" else {})
     assert not [name for name, value in env.items() if str(CREDENTIAL["awsSecretAccessKey"]) in value]
     if route.startswith("fetched"):
-        assert ((cache if "cache" in route else Path(folder)) / "model.bin").stat().st_size == 2 * PART
+        assert ((cache if "cache" in route else Path(folder)) / "model.bin").stat().st_size == 2 * REQUEST
     model.attachment.release(READY_SEC)
     said = [text for text in capfd.readouterr().err.splitlines() if "weights.route" in text]
     assert len(said) == 1
@@ -320,8 +320,6 @@ def test_a_folder_with_two_ggufs_is_refused(world: World, s3: S3Server) -> None:
 @pytest.fixture
 def hooks(world: World) -> Path:
     """A code folder of its own: the repository's model-repo must stay empty."""
-    from edge_world import REPOSITORY
-
     for name in ("custom.py", "custom_flask.py", "model-metadata.yaml"):
         with contextlib.suppress(FileExistsError):
             (world.code_dir / name).write_bytes((REPOSITORY / name).read_bytes())
@@ -374,3 +372,21 @@ def test_a_failed_fetch_ends_drum(world: World, s3: S3Server, hooks: Path, tmp_p
 
 def fetched_parameters(s3: S3Server, bucket: str = BUCKET) -> dict[str, Any]:
     return {"model_artifacts_uri": s3.uri(bucket=bucket), "model_artifacts_credential": CREDENTIAL}
+
+
+@pytest.mark.drum
+def test_a_users_own_hook_may_fetch(world: World, s3: S3Server, hooks: Path) -> None:
+    """The page's example under gevent: `nimdrum.weights.fetch` in load_model, then the local route."""
+    page = (REPOSITORY / "docs/weights/fetch.md").read_text(encoding="utf-8")
+    example = page.partition("```python\n")[2].partition("```")[0]
+    assert "fetch(uri, " in example
+    uri = next(line for line in example.splitlines() if "uri = " in line)
+    text = (hooks / "custom.py").read_text(encoding="utf-8").replace("def load_model", "def unused")
+    text += example.replace(uri, f"    uri = {s3.uri()!r}")
+    (hooks / "custom.py").write_text(text, encoding="utf-8")
+    world.fake(line="2.x")
+    credential = {"model_artifacts_credential": CREDENTIAL}
+    with drum_server(world, worker_class="gevent", code_dir=hooks, **credential) as drum:
+        drum.wait_health(200)
+        assert "weights.ready files=2" in drum.printed
+    assert world.starts()[0]["env"]["NIM_MODEL_PATH"] == str(world.code_dir / "model-repo")
