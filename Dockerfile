@@ -6,7 +6,7 @@ USER 0
 
 # DRUM lives in a virtual environment of its own: NIM's Python must stay as NVIDIA shipped it. The system's Python is
 # meant, not a venv that the image may have first on PATH. Ubuntu's cannot make one before python3-venv is there.
-# Tests inside packages are a sixth of the size. Compiled last and on all cores: a start without .pyc takes longer,
+# Tests inside packages are a sixth of the size (numpy's stay: some releases import them). Compiled last and on all cores: a start without .pyc takes longer,
 # and the container cannot write them where the root file system is read-only.
 COPY requirements.txt /opt/drum-requirements.txt
 # DL3008: the base image's own release decides the version of python3-venv.
@@ -25,7 +25,7 @@ RUN set -eu; \
     fi; \
     /opt/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
         --require-hashes -r /opt/drum-requirements.txt; \
-    for name in numpy pandas scipy gevent; do \
+    for name in pandas scipy gevent; do \
         find /opt/venv/lib/python3.*/site-packages/"$name" -type d -name tests -prune -exec rm -r {} +; \
     done; \
     /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib
