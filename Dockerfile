@@ -1,4 +1,4 @@
-# DRUM with these hooks on top of an NVIDIA NIM image. BuildKit, buildah and podman build it; nothing is fetched at start.
+# DRUM with these hooks on top of an NVIDIA NIM image. BuildKit and buildah build it; nothing is fetched at start.
 ARG BASE_IMAGE=nvcr.io/nim/meta/llama-3.1-8b-instruct:1.13.1
 FROM ${BASE_IMAGE}
 
@@ -6,8 +6,8 @@ USER 0
 
 # DRUM lives in a virtual environment of its own: NIM's Python must stay as NVIDIA shipped it. The system's Python is
 # meant, not a venv that the image may have first on PATH. Ubuntu's cannot make one before python3-venv is there.
-# Tests inside packages are a sixth of the size. Compiled last and on all cores: a start without .pyc takes longer,
-# and the container cannot write them where the root file system is read-only.
+# Tests inside packages are a seventh of the size (numpy's stay: some releases import them). Compiled last and on all
+# cores: a start without .pyc takes longer, and the container cannot write them with a read-only root file system.
 COPY requirements.txt /opt/drum-requirements.txt
 # DL3008: the base image's own release decides the version of python3-venv.
 # hadolint ignore=DL3008
@@ -25,7 +25,7 @@ RUN set -eu; \
     fi; \
     /opt/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
         --require-hashes -r /opt/drum-requirements.txt; \
-    for name in numpy pandas scipy gevent; do \
+    for name in pandas scipy gevent; do \
         find /opt/venv/lib/python3.*/site-packages/"$name" -type d -name tests -prune -exec rm -r {} +; \
     done; \
     /opt/venv/bin/python -m compileall -q -j 0 /opt/venv/lib

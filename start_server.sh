@@ -15,13 +15,14 @@ default() {
     is_set "$name" || export "$name={\"type\":\"$2\",\"payload\":$3}"
 }
 
-# --- Environment: DataRobot's own switch, but of most variables only the name and the length, of no key the value ------
+# --- Environment: DataRobot's own switch, but values only of variables that are known to be harmless ------------------
 if [ "${ENABLE_CUSTOM_MODEL_RUNTIME_ENV_DUMP:-0}" = 1 ]; then
     say "environment"
     awk 'BEGIN {
         for (name in ENVIRON) {
             value = ENVIRON[name]
-            open = name ~ /^(NIM_|NIMDRUM_|CUDA_|NVIDIA_|NCCL_|DRUM_)/ || name ~ /^(ADDRESS|CODE_DIR|HOME|PATH|TARGET_NAME|TMPDIR|URL_PREFIX|USER|VIRTUAL_ENV|WITH_ERROR_SERVER)$/
+            open = name ~ /^(NIM_|NIMDRUM_|CUDA_|NVIDIA_|NCCL_|DRUM_)/ || \
+                name ~ /^(ADDRESS|CODE_DIR|HOME|PATH|TARGET_NAME|TMPDIR|URL_PREFIX|USER|VIRTUAL_ENV|WITH_ERROR_SERVER)$/
             hidden = toupper(name) ~ /KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH/ || value ~ /[\n@]/
             print "  " name (open && !hidden ? "=" value : " (" length(value) " characters)")
         }
@@ -33,8 +34,8 @@ fi
 id -un >/dev/null 2>&1 || export USER="${USER:-nim}" LOGNAME="${LOGNAME:-nim}"
 temporary=${TMPDIR:-/tmp}
 if [ ! -w "$temporary" ]; then
-    say "fatal The temporary folder $temporary cannot be written by uid $(id -u), gid $(id -g). Mount a writable folder" \
-        "there (with a read-only root file system: an emptyDir or tmpfs), or set TMPDIR to one."
+    say "fatal The temporary folder $temporary cannot be written by uid $(id -u), gid $(id -g). Mount a writable" \
+        "folder there (with a read-only root file system: an emptyDir or tmpfs), or set TMPDIR to one."
     exit 1
 fi
 [ -w "${HOME:-/nowhere}" ] || export HOME="$temporary"
