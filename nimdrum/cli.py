@@ -23,10 +23,6 @@ def main() -> None:
     """NVIDIA NIM language models inside DataRobot: tools beside the DRUM hooks."""
 
 
-main.add_command(bundle)
-main.add_command(upload)
-
-
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the state files' content as a JSON array.")
 def status(as_json: bool) -> None:
@@ -89,7 +85,5 @@ def parameters(target: Path | None, checked: Path | None) -> None:
         raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
 
 
-# Commands with a room of their own.
-main.add_command(doctor)
-main.add_command(warm)
-main.add_command(profiles)
+for _command in (bundle, doctor, profiles, upload, warm):  # the ones with a room of their own
+    main.add_command(_command)
