@@ -99,7 +99,7 @@ chaos-sample: $(VENV)/.dev
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos -k "supervisor or sync and SIGTERM and not request"
 
 # One process: all tests share two images. Where the tools are missing the tests say which and are skipped.
-container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (3 minutes)
+container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (5 minutes)
 	@echo "== container: pytest tests/container"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/container
 
