@@ -165,7 +165,8 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
         width = 0.8 / len(labels)
         for number, label in enumerate(labels):
             heights = [list(r["rates"].values())[number] / max(r["rates"].values()) for r in results]
-            color = "tab:green" if label.startswith("window") else str(0.8 - 0.6 * number / len(labels))
+            grey = str(0.8 - 0.6 * number / len(labels))
+            color = {"window": "tab:green"}.get(label, "tab:olive" if label.startswith("window") else grey)
             axes.bar([i + number * width for i in range(len(results))], heights, width, label=label, color=color)
         names = [f"{r['title']}\n{r['tokens']} tokens" for r in results]
         axes.set_xticks([i + 0.4 for i in range(len(results))], names, fontsize=7)
