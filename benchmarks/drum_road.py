@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import common
-import window
+import engines
 
 TYPES = {bool: "boolean", int: "numeric", float: "numeric", str: "string"}
 FEW, FEW_TOGETHER = 2, 64
@@ -121,7 +121,7 @@ def main() -> None:
         slow = [int(count) for count in (arguments.slow_rows or default_slow).split(",")]
         fast = [int(count) for count in (arguments.fast_rows or default_fast).split(",")]
         tokens = [int(count) for count in arguments.tokens.split(",")]
-        with window.llamacpp() if arguments.llamacpp else contextlib.nullcontext(arguments.port) as port:
+        with engines.llamacpp() if arguments.llamacpp else contextlib.nullcontext(arguments.port) as port:
             title = "llama.cpp" if arguments.llamacpp else arguments.model
             if arguments.llamacpp:
                 common.wait_healthy(port, arguments.health)
@@ -131,7 +131,7 @@ def main() -> None:
     else:
         name = "drum-road-fake"
         for count, few, many in ((32, 20, 1500), (128, 8, 500)):
-            with window.fake(window.Case(64, 0.02, count)) as port:
+            with engines.fake(engines.Case(64, 0.02, count)) as port:
                 lines.append(compare("fake, 64 slots", port, "/v1/health/ready", count, few, many, arguments.repeats))
     columns = [
         "engine",

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import common
+import engines
+from engines import Case
 
 FIELDS: dict[str, Any] = {"temperature": 0.7}
 LONG_PROMPT_WORDS = 1500
@@ -44,21 +45,6 @@ class Target:
 
     def prompts(self, rows: int) -> list[str]:
         return [f"{text}{' word' * self.words}" for text in common.prompts(rows)]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A fake NIM: its slots, its speed, and the length of answers and prompts."""
-
-    slots: int
-    seconds_per_token: float
-    tokens: int
-    prefill_sec: float = 0.0
-
-    @property
-    def rows_per_sec(self) -> float:
-        """The most that it can answer."""
-        return self.slots / (self.prefill_sec + self.seconds_per_token * self.tokens)
 
 
 # With 256 slots a token takes longer: one Python process beside the client can't answer 5,000 requests a second.
@@ -176,43 +162,6 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
     common.plot(name, draw, title)
 
 
-@contextlib.contextmanager
-def fake(case: Case) -> Iterator[int]:
-    """A fake NIM that does what `case` says, and its port."""
-    from fake_nim.config import FakeNimConfig
-    from fake_nim.run import fake_nim
-
-    switches: dict[str, Any] = {
-        **{"max_num_seqs": case.slots, "seconds_per_token": case.seconds_per_token},
-        **{"answer_tokens": case.tokens, "prefill_sec": case.prefill_sec},
-    }
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        fake_nim(Path(folder), FakeNimConfig(line="2.x", **switches), env={"NIM_SERVED_MODEL_NAME": "fake"}) as running,
-    ):
-        yield running.port
-
-
-@contextlib.contextmanager
-def llamacpp() -> Iterator[int]:
-    """The embedded engine, started as the supervisor starts it."""
-    import os
-
-    from fake_nim.run import free_port
-
-    from nimdrum.engines.llamacpp import SERVER, embedded_model, slots
-
-    port = free_port()
-    line = [sys.executable, str(SERVER), "--model", str(embedded_model()), "--name", "smollm2", "--port", str(port)]
-    line += ["--slots", str(slots(os.cpu_count() or 2)), "--context", "2048"]
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 def kinds_of(pools: list[int], with_hey: list[int], processes: int) -> list[str]:
     several = [f"window x {processes}"] if processes else []
     return [*(f"pool {size}" for size in pools), *(f"hey {size}" for size in with_hey), "window", *several]
@@ -253,7 +202,7 @@ def main() -> None:
     if arguments.port or arguments.llamacpp:
         model = "smollm2" if arguments.llamacpp else arguments.model
         kinds = kinds_of(numbers(arguments.pools), numbers(arguments.hey), arguments.processes)
-        with llamacpp() if arguments.llamacpp else contextlib.nullcontext(arguments.port) as port:
+        with engines.llamacpp() if arguments.llamacpp else contextlib.nullcontext(arguments.port) as port:
             common.wait_healthy(port, arguments.health)
             for tokens, rows in zip(numbers(arguments.tokens), numbers(arguments.rows), strict=True):
                 target = Target(port, model, arguments.health, tokens, arguments.words)
@@ -266,7 +215,7 @@ def main() -> None:
             continue
         sizes = [case.slots, 2 * case.slots, 4 * case.slots]
         kinds = kinds_of(sizes, [2 * case.slots] if arguments.hey else [], arguments.processes)
-        with fake(case) as port:
+        with engines.fake(case) as port:
             words = LONG_PROMPT_WORDS if case.prefill_sec else 0
             target = Target(port, "fake", "/v1/health/ready", case.tokens, words)
             title = f"{case.slots} slots" + (", long prompts" if words else "")
