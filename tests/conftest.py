@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 
 import psutil
@@ -16,6 +17,13 @@ def no_process_left_by_the_session() -> Iterator[None]:
     yield
     left = [p for p in psutil.Process().children(recursive=True) if _is_ours(p)]
     assert not left, f"processes left by the tests: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_hear_ctrl_c() -> None:
+    """A test run that a shell put into the background ignores SIGINT, and every child would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_ours(process: psutil.Process) -> bool:
