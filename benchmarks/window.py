@@ -113,7 +113,9 @@ def compare(title: str, target: Target, kinds: list[str], rows: int, repeats: in
     runs: dict[str, list[dict[str, Any]]] = {}
     for turn in range(repeats):
         for kind in kinds if turn % 2 == 0 else kinds[::-1]:
-            runs.setdefault(kind, []).append(measure(kind, target, rows))
+            run = measure(kind, target, rows)
+            runs.setdefault(kind, []).append(run)
+            print(f"{title}, {target.tokens} tokens, {kind}: {run['rows_per_sec']:.4g} rows/s", flush=True)
     middle = {kind: common.medians(results) for kind, results in runs.items()}
     result = {
         "title": title,
