@@ -16,7 +16,8 @@ from nimdrum.supervisor.attach import Endpoint
 
 FINDING_SEC = 0.05
 WATCHING_SEC = 0.5
-POLL_SHARE = 0.05
+FINDING_SHARE = 0.25
+WATCHING_SHARE = 0.05
 """The metrics page may take this share of the time at most: making it costs the engine's HTTP front."""
 LONGEST_POLL_SEC = 2.0
 LINGER_SEC = 5.0
@@ -73,7 +74,7 @@ class Traffic:
             work = page.read(self.client(endpoint), endpoint) if endpoint is not None else Work(None, None, None)
             took = time.monotonic() - began
             before = self.window.size
-            if self.window.look(work.running, work.waiting, work.progress):
+            if self.window.look(work.running, work.waiting):
                 event(
                     log,
                     "window.moved",
@@ -90,8 +91,9 @@ class Traffic:
                 if quiet_since is not None and began - quiet_since >= LINGER_SEC:
                     self._watcher = None
                     return
-            rest = FINDING_SEC if self.window.is_finding else WATCHING_SEC
-            time.sleep(min(LONGEST_POLL_SEC, max(rest, took / POLL_SHARE)))
+            finding = self.window.is_finding
+            rest, share = (FINDING_SEC, FINDING_SHARE) if finding else (WATCHING_SEC, WATCHING_SHARE)
+            time.sleep(min(LONGEST_POLL_SEC, max(rest, took / share)))
 
 
 class MetricsPage:

@@ -10,9 +10,6 @@ from nimdrum.scoring.limiter import Bounds, Sample, first_state, next_limit
 BLIND = {"nim": 128, "external": 128, "llamacpp": 16}
 """Rows in flight where the engine shows no queue: an H100 with an 8B model is nearly full at 128; the embedded engine
 has four slots for each core and a short queue behind them."""
-FREE = {"nim": 512, "external": 512, "llamacpp": 16}
-"""Up to here an empty queue is reason enough to grow: an 8B model on an H200 was 1 to 14 % faster with 512 in flight
-than with 256 where answers had 128 tokens, and 0 to 4 % slower where they had one (docs/performance.md)."""
 CEILING = {"nim": 512, "external": 512, "llamacpp": 64}
 """The same engine was no faster with 1024; a user who knows better sets max_concurrency."""
 START = 32
@@ -23,8 +20,8 @@ COME_BACK_SEC = 0.5
 def bounds_for(engine: str, max_concurrency: int) -> Bounds:
     """Between which sizes the window moves; `max_concurrency` 0 means that the user did not limit it."""
     ceiling = max_concurrency or CEILING[engine]
-    start, blind, free = (min(bound, ceiling) for bound in (min(START, BLIND[engine]), BLIND[engine], FREE[engine]))
-    return Bounds(start, blind, free, ceiling)
+    blind = min(BLIND[engine], ceiling)
+    return Bounds(min(START, blind), blind, ceiling)
 
 
 class Window:
@@ -35,7 +32,7 @@ class Window:
     """
 
     def __init__(self, bounds: Bounds | int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bounds = Bounds(bounds, bounds, bounds, bounds) if isinstance(bounds, int) else bounds
+        self._bounds = Bounds(bounds, bounds, bounds) if isinstance(bounds, int) else bounds
         self._clock = clock
         self._state = first_state(self._bounds)
         self.in_flight = 0
@@ -102,7 +99,7 @@ class Window:
                 self._answered += 1
                 self._answered_at = self._clock()
 
-    def look(self, running: float | None = None, waiting: float | None = None, progress: float | None = None) -> bool:
+    def look(self, running: float | None = None, waiting: float | None = None) -> bool:
         """Find the size anew from what happened since the last look and what the engine says; True if it moved."""
         with self._free:
             sample = Sample(
@@ -114,7 +111,6 @@ class Window:
                 self._retry_after_sec,
                 running,
                 waiting,
-                progress,
             )
             before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
             self._peak = self.in_flight
