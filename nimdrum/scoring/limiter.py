@@ -27,19 +27,20 @@ OVERLOAD_SHARE = 0.02
 COOL_DOWN_SEC = 2.0
 LONGEST_CLOSED_SEC = 30.0
 RUNNING_SHARE = 0.5
-"""Beyond `Bounds.blind` this share of the rows in flight must be seen running. With answers of one token vLLM counts
-next to none, since it counts after each step (v1/core/sched/scheduler.py); there 128 in flight were enough."""
+"""Beyond `Bounds.free` this share of the rows in flight must be seen running. With answers of one token vLLM shows next
+to none, since it counts after each step (v1/core/sched/scheduler.py), and its HTTP front is what limits it."""
 PATIENCE = 20
 """After so many looks without that the first fast growth is over; before, the engine may still be reading prompts."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Between which limits the window moves. It starts at `start`; `blind` is what it keeps without metrics, and up to
-    which an empty queue is reason enough to grow."""
+    """Between which limits the window moves. It starts at `start`; up to `free` an empty queue is reason enough to
+    grow; `blind` is what it keeps without metrics."""
 
     start: int
     blind: int
+    free: int
     ceiling: int
 
 
@@ -127,7 +128,7 @@ def _by_queue(state: State, sample: Sample, running: float, waiting: float, boun
         return replace(state, step=0)
     if waiting > 0:
         return replace(state, step=0, limit=state.limit + 1)
-    if state.limit >= bounds.blind and running < RUNNING_SHARE * sample.in_flight:
+    if state.limit >= bounds.free and running < RUNNING_SHARE * sample.in_flight:
         behind = state.behind + 1
         return replace(state, step=0, behind=behind, was_pressed=state.was_pressed or behind >= PATIENCE)
     step = min(state.limit, max(FIRST_STEP, 2 * state.step)) if state.was_pressed else state.limit

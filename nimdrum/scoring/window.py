@@ -10,6 +10,9 @@ from nimdrum.scoring.limiter import Bounds, Sample, first_state, next_limit
 BLIND = {"nim": 128, "external": 128, "llamacpp": 16}
 """Rows in flight where the engine shows no queue: an H100 with an 8B model is nearly full at 128; the embedded engine
 has four slots for each core and a short queue behind them."""
+FREE = {"nim": 256, "external": 256, "llamacpp": 16}
+"""Up to here an empty queue is reason enough to grow, beyond it the rows must be seen running: an 8B model on an H200
+was fastest with 512 in flight where answers had 128 tokens, and with 256 where they had one (docs/performance.md)."""
 CEILING = {"nim": 512, "external": 512, "llamacpp": 64}
 """The same engine was no faster with 1024; a user who knows better sets max_concurrency."""
 START = 32
@@ -20,8 +23,8 @@ COME_BACK_SEC = 0.5
 def bounds_for(engine: str, max_concurrency: int) -> Bounds:
     """Between which sizes the window moves; `max_concurrency` 0 means that the user did not limit it."""
     ceiling = max_concurrency or CEILING[engine]
-    blind = min(BLIND[engine], ceiling)
-    return Bounds(min(START, blind), blind, ceiling)
+    start, blind, free = (min(bound, ceiling) for bound in (min(START, BLIND[engine]), BLIND[engine], FREE[engine]))
+    return Bounds(start, blind, free, ceiling)
 
 
 class Window:
@@ -32,7 +35,7 @@ class Window:
     """
 
     def __init__(self, bounds: Bounds | int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._bounds = Bounds(bounds, bounds, bounds) if isinstance(bounds, int) else bounds
+        self._bounds = Bounds(bounds, bounds, bounds, bounds) if isinstance(bounds, int) else bounds
         self._clock = clock
         self._state = first_state(self._bounds)
         self.in_flight = 0

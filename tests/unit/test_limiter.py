@@ -19,7 +19,7 @@ from nimdrum.scoring.limiter import (
     next_limit,
 )
 
-BOUNDS = Bounds(start=32, blind=128, ceiling=512)
+BOUNDS = Bounds(start=32, blind=128, free=256, ceiling=512)
 BUSY = Sample(10.0, 64, 64, 10, 0, running=64, waiting=0)
 AT_64 = replace(first_state(BOUNDS), limit=64, sighted=True)
 
@@ -171,7 +171,7 @@ SAMPLES = st.builds(
 @given(st.lists(SAMPLES, max_size=30), st.integers(1, 4096))
 def test_it_never_leaves_its_bounds(samples: list[Sample], ceiling: int) -> None:
     """Whatever is seen: at least one row, never more than the user or the engine allows."""
-    bounds = Bounds(min(32, ceiling), min(128, ceiling), ceiling)
+    bounds = Bounds(min(32, ceiling), min(128, ceiling), min(256, ceiling), ceiling)
     state = first_state(bounds)
     for sample in samples:
         before, state = state, next_limit(state, sample, bounds)

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from nimdrum.scoring.limiter import Bounds
-from nimdrum.scoring.window import BLIND, CEILING, START, Window, bounds_for
+from nimdrum.scoring.window import BLIND, CEILING, FREE, START, Window, bounds_for
 
 
 @pytest.mark.parametrize(
     ("engine", "limit", "bounds"),
     [
-        ("nim", 0, Bounds(START, BLIND["nim"], CEILING["nim"])),
-        ("external", 0, Bounds(START, BLIND["external"], CEILING["external"])),
-        ("llamacpp", 0, Bounds(16, 16, 64)),
-        ("nim", 5, Bounds(5, 5, 5)),
-        ("llamacpp", 200, Bounds(16, 16, 200)),
+        ("nim", 0, Bounds(START, BLIND["nim"], FREE["nim"], CEILING["nim"])),
+        ("external", 0, Bounds(START, BLIND["external"], FREE["external"], CEILING["external"])),
+        ("llamacpp", 0, Bounds(16, 16, 16, 64)),
+        ("nim", 5, Bounds(5, 5, 5, 5)),
+        ("llamacpp", 200, Bounds(16, 16, 16, 200)),
     ],
 )
 def test_the_users_limit_or_the_engines(engine: str, limit: int, bounds: Bounds) -> None:
@@ -26,7 +26,7 @@ def test_the_users_limit_or_the_engines(engine: str, limit: int, bounds: Bounds)
 
 def test_every_engine_has_a_size() -> None:
     """The three that a plan can name."""
-    assert set(BLIND) == set(CEILING) == {"nim", "external", "llamacpp"}
+    assert set(BLIND) == set(FREE) == set(CEILING) == {"nim", "external", "llamacpp"}
 
 
 def test_at_most_its_size_are_inside() -> None:
@@ -74,7 +74,7 @@ class Clock:
 
 def test_it_grows_when_the_engine_has_no_queue() -> None:
     """After a look that finds every place taken and nothing waiting; not when places were free."""
-    window = Window(Bounds(2, 4, 100), Clock())
+    window = Window(Bounds(2, 4, 50, 100), Clock())
     assert not window.look(running=0, waiting=0)
     assert window.enter(0)
     assert window.enter(0)
@@ -84,7 +84,7 @@ def test_it_grows_when_the_engine_has_no_queue() -> None:
 
 def test_who_waits_is_let_in_when_it_grows() -> None:
     """Without anybody leaving."""
-    window = Window(Bounds(1, 1, 100), Clock())
+    window = Window(Bounds(1, 1, 50, 100), Clock())
     assert window.enter(0)
     entered: list[bool] = []
     waiter = threading.Thread(target=lambda: entered.append(window.enter(30)), daemon=True)
@@ -97,7 +97,7 @@ def test_who_waits_is_let_in_when_it_grows() -> None:
 def test_it_is_closed_for_as_long_as_the_engine_asked() -> None:
     """Retry-After: nobody enters before, also when places are free."""
     clock = Clock()
-    window = Window(Bounds(8, 8, 8), clock)
+    window = Window(Bounds(8, 8, 8, 8), clock)
     window.note(overload=True, retry_after_sec=7)
     assert window.look()
     assert not window.enter(0)
