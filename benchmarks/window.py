@@ -4,6 +4,7 @@
     python benchmarks/window.py --llamacpp      the embedded engine on this CPU
     python benchmarks/window.py --port 8000 --model llama8b --health /health --tokens 1,128 --pools 64,128,256,512
                                                 an engine that runs (vLLM on a GPU)
+    python benchmarks/window.py --from FILE ... the table and the plot of what earlier runs printed
 
 Two load generators: a pool of plain threads (no retries, no frame), and with --hey the peer-made one of that name (a
 Debian package), which sends one prompt over and over. With --processes the rows are also split over so many processes
@@ -13,6 +14,7 @@ that score at once, each with a window of its own.
 import argparse
 import contextlib
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -134,11 +136,13 @@ def compare(title: str, target: Target, kinds: list[str], rows: int, repeats: in
 def of_the_best(result: dict[str, Any]) -> float:
     """The window's rows/s in percent of the best load generator's."""
     rates = result["rates"]
-    return 100 * rates["window"] / max(rate for kind, rate in rates.items() if not kind.startswith("window"))
+    others = (rate for kind, rate in rates.items() if not kind.startswith("window") and not math.isnan(rate))
+    return 100 * rates["window"] / max(others)
 
 
-def report(results: list[dict[str, Any]], labels: list[str], name: str, title: str) -> None:
-    """A table, and a plot with one group of bars a result; `labels` name the kinds in their order."""
+def report(results: list[dict[str, Any]], labels: list[str], name: str, title: str, machine: str = "") -> None:
+    """A table, and a plot with a group of bars for each result and a dot for each run; `labels` name the kinds in
+    their order."""
     lines: list[list[object]] = [
         [
             *(r["title"], r["tokens"], r["rows"], *r["rates"].values(), r["found"]),
@@ -147,19 +151,26 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
         for r in results
     ]
     print(common.table(["engine", "tokens", "rows", *labels, "found", "% of best", "slowest/fastest", "errors"], lines))
-    print(f"rows/s, medians; {common.machine()}")
+    print(f"rows/s, medians; {machine or common.machine()}")
+
+    def best(r: dict[str, Any]) -> float:
+        return max(rate for rate in r["rates"].values() if not math.isnan(rate))
 
     def draw(axes: Any) -> None:
         width = 0.8 / len(labels)
         for number, label in enumerate(labels):
-            heights = [list(r["rates"].values())[number] / max(r["rates"].values()) for r in results]
+            heights = [list(r["rates"].values())[number] / best(r) for r in results]
             grey = str(0.8 - 0.6 * number / len(labels))
             color = {"window": "tab:green"}.get(label, "tab:olive" if label.startswith("window") else grey)
-            axes.bar([i + number * width for i in range(len(results))], heights, width, label=label, color=color)
+            places = [i + number * width for i in range(len(results))]
+            axes.bar(places, heights, width, label=label, color=color)
+            for place, r in zip(places, results, strict=True):
+                runs = r["all"].get(list(r["rates"])[number], [])
+                axes.plot([place] * len(runs), [run / best(r) for run in runs], "k.", markersize=3)
         names = [f"{r['title']}\n{r['tokens']} tokens" for r in results]
         axes.set_xticks([i + 0.4 for i in range(len(results))], names, fontsize=7)
         axes.set_ylabel("rows/s, share of the best")
-        axes.legend(fontsize=8, loc="lower left")
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
     common.plot(name, draw, title)
 
@@ -167,6 +178,15 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
 def kinds_of(pools: list[int], with_hey: list[int], processes: int) -> list[str]:
     several = [f"window x {processes}"] if processes else []
     return [*(f"pool {size}" for size in pools), *(f"hey {size}" for size in with_hey), "window", *several]
+
+
+def printed(files: list[str]) -> list[dict[str, Any]]:
+    """The results in what earlier runs printed, each with all kinds of them all; nan where one was not measured."""
+    lines = [line for file in files for line in Path(file).read_text().splitlines() if line.startswith("{")]
+    results = [json.loads(line) for line in lines]
+    kinds = dict.fromkeys(kind for result in results for kind in result["rates"])
+    kinds = sorted(kinds, key=lambda kind: (kind.split()[0], int(kind.split()[-1]) if " " in kind else 0))
+    return [{**r, "rates": {kind: r["rates"].get(kind, math.nan) for kind in kinds}} for r in results]
 
 
 def numbers(text: str) -> list[int]:
@@ -192,6 +212,7 @@ def main() -> None:
     parser.add_argument("--slots", default="8,64,256", help="of the fake NIM")
     parser.add_argument("--seconds", type=float, default=12.0, help="about how long one run with the fake NIM takes")
     parser.add_argument("--name", default="", help="of the plot")
+    parser.add_argument("--from", dest="files", nargs="+", default=[], metavar="FILE", help="what earlier runs printed")
     arguments = parser.parse_args()
     if arguments.one:
         kind, target, rows = json.loads(arguments.one)
@@ -200,7 +221,11 @@ def main() -> None:
         return
     if arguments.hey and shutil.which("hey") is None:
         parser.error("--hey needs the program hey: apt-get install hey")
-    results = []
+    results = printed(arguments.files)
+    if results:
+        labels, name = list(results[0]["rates"]), arguments.name or "window-again"
+        report(results, labels, name, "fixed pools and the window that finds itself", "the machine of those runs")
+        return
     if arguments.port or arguments.llamacpp:
         model = "smollm2" if arguments.llamacpp else arguments.model
         kinds = kinds_of(numbers(arguments.pools), numbers(arguments.hey), arguments.processes)
