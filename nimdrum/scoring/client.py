@@ -1,6 +1,6 @@
 """HTTP to the engine: connections of this process, kept alive, never carried over a fork, never through a proxy.
 
-On the standard library's `http.client`: see docs/decisions/0004-batch-client.md for what was measured.
+On the standard library's `http.client`: see docs/decisions/0004-batch-client-and-window.md for what was measured.
 """
 
 import contextlib
