@@ -9,10 +9,13 @@ from pathlib import PurePath
 
 from nimdrum.secret import SECRET_NAME
 
-NAMES = frozenset(
-    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD "
+NETWORK = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
+)
+"""How to reach others from here: proxies and certificates."""
+NAMES = NETWORK | frozenset(
+    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD".split()
 )
 PREFIXES = (
     "LC_",

@@ -34,10 +34,11 @@ class Engine:
         self._run_path = run_path
         self._tail = tail
         self._gpus = Gpus(plan.env)
-        self._baseline_mb = self._gpus.used_mb() if plan.argv else None
+        self._baseline_mb: list[int] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: OutputPump | None = None
         self._reservation: PortReservation | None = None
+        self._started_before = False
 
     @property
     def pid(self) -> int | None:
@@ -52,6 +53,9 @@ class Engine:
         plan = self._plan
         if not plan.argv:
             return plan
+        if not self._started_before:
+            self._baseline_mb = self._gpus.used_mb()
+        self._started_before = True
         self._look_before()
         self._take_port()
         plan = plan.with_port(self.port)
@@ -105,7 +109,11 @@ class Engine:
         if self._plan.port == 0 and (self._reservation is None or not port_is_free(self._reservation.port)):
             if self._reservation:
                 self._reservation.release()
-            self._reservation = reserve_port(self._plan.drum_port)
+            self._reservation = None
+            try:
+                self._reservation = reserve_port(self._plan.drum_port)
+            except OSError as error:
+                raise CannotStart(f"{self._plan.line} gets no port: {error}.", retry=None) from error
         for port in (self.port, *self._plan.other_ports):
             if not port_is_free(port):
                 raise CannotStart(

@@ -4,9 +4,11 @@ Threads only look (output, health, work) and put what they saw into one queue; e
 happens in the main thread, and everything that is decided is decided by `policy.transition`.
 """
 
+import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from nimdrum.engines.plan import EnginePlan
@@ -17,13 +19,15 @@ from nimdrum.supervisor.engine import CannotStart, Engine
 from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.preparation import Preparing, tenth_told
+from nimdrum.supervisor.prune import prune, sweep_abandoned
 from nimdrum.supervisor.rundir import RunDir, replace_file
 from nimdrum.supervisor.state import EngineState, Phase, read_state, write_state
 from nimdrum.supervisor.users import take_if_unused
 from nimdrum.supervisor.watch import Watch
 
 TICK_SEC = 0.1
-LOG_EVERY_SEC = 1.0
+SAVE_EVERY_SEC = 1.0
+FRESHEN_EVERY_SEC = 3600.0
 STATE_LINES = 20
 
 log = get_logger("supervisor")
@@ -32,29 +36,40 @@ log = get_logger("supervisor")
 class Supervisor:
     """Owns the engine of one plan. `run` returns when the engine is stopped and nobody needs it any more."""
 
-    def __init__(self, plan: EnginePlan, run_dir: RunDir) -> None:
+    def __init__(self, plan: EnginePlan, run_dir: RunDir, forward: Callable[[str], None]) -> None:
+        """`forward` gets each line of the engine's output; it must not wait for whoever reads it."""
         self._plan = plan
         self._run_dir = run_dir
         self._limits = policy.Limits(plan.max_restarts, plan.max_backoff_sec, plan.startup_timeout_sec)
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
-        self._tail = LogTail(plan.secrets, self._on_line)
+        self._tail = LogTail(plan.secrets, self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan.prepare, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
-        self._logged = (0, 0.0)
+        self._unsaved = True
+        self._lines_saved = 0
+        self._tried_to_save_at = self._freshened_at = -math.inf
+        self._cannot_save = ""
+        inherited = read_state(run_dir.inherited)
         self._life, self._action = policy.begin(
-            time.monotonic(), read_state(run_dir.state), prepared=plan.prepare is None
+            time.monotonic(),
+            inherited,
+            time.time() - inherited.since if inherited else 0.0,
+            prepared=plan.prepare is None,
         )
 
     def run(self) -> None:
+        """Raises OSError when the state cannot be written at the start, and SupervisorError when its folder is gone."""
+        write_state(self._run_dir.state, self._state())
         process.become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        if leftovers := process.sweep(str(self._run_dir.path)):
+        if leftovers := [*process.sweep(str(self._run_dir.path)), *sweep_abandoned(self._run_dir.path.parent)]:
             event(log, "supervisor.swept", processes=leftovers)
+        prune(self._run_dir.path.parent)
         if self._plan.route:
             event(log, "weights.route", route=self._plan.route, why=self._plan.route_reason)
         try:
@@ -96,8 +111,10 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
-        if self._write_log(LOG_EVERY_SEC) and self._life.phase in (Phase.FETCHING, Phase.STARTING):
-            self._write_state()  # health shows the last line as the progress
+        self._save(SAVE_EVERY_SEC)
+        if time.monotonic() - self._freshened_at >= FRESHEN_EVERY_SEC:
+            self._freshened_at = time.monotonic()
+            self._run_dir.freshen()
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -108,7 +125,8 @@ class Supervisor:
     def _carry_out(self) -> None:
         action, phase = self._action, self._life.phase
         log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
-        self._write_state()
+        self._unsaved = True
+        self._save()
         if action is Action.PREPARE and self._preparing:
             self._preparing.start()
         elif action is Action.START:
@@ -118,7 +136,8 @@ class Supervisor:
         elif action in (Action.CLEAN, Action.CLEAN_AND_END):
             self._clean()
         self._report()
-        self._write_state()
+        self._unsaved = True
+        self._save()
 
     def _start(self) -> None:
         try:
@@ -150,35 +169,45 @@ class Supervisor:
         if self._life.phase in messages:
             self._reporter.report(*messages[self._life.phase])
 
-    def _write_state(self) -> None:
-        self._write_log()
-        write_state(
-            self._run_dir.state,
-            EngineState(
-                phase=self._life.phase,
-                engine=self._plan.engine,
-                line=self._plan.line,
-                supervisor_pid=os.getpid(),
-                since=time.time() - (time.monotonic() - self._life.since),
-                engine_pid=self._engine.pid,
-                host=self._plan.host,
-                port=self._engine.port,
-                model=self._watch.model if self._watch else None,
-                restarts=self._life.restarts,
-                cause=self._life.cause,
-                last_lines=self._tail.last(STATE_LINES),
-            ),
+    def _state(self) -> EngineState:
+        return EngineState(
+            phase=self._life.phase,
+            engine=self._plan.engine,
+            line=self._plan.line,
+            supervisor_pid=os.getpid(),
+            since=time.time() - (time.monotonic() - self._life.since),
+            engine_pid=self._engine.pid,
+            host=self._plan.host,
+            port=self._engine.port,
+            model=self._watch.model if self._watch else None,
+            restarts=self._life.restarts,
+            cause=self._life.cause,
+            last_lines=self._tail.last(STATE_LINES),
         )
 
-    def _write_log(self, every_sec: float = 0) -> bool:
-        """Write the log file if there is anything new, at most every `every_sec`; whether it was written."""
-        changes, at = self._logged
-        now = time.monotonic()
-        if self._tail.changes == changes or now - at < every_sec:
-            return False
-        self._logged = self._tail.changes, now
-        replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
-        return True
+    def _save(self, every_sec: float = 0) -> None:
+        """Write state and log where there is news, at most every `every_sec`.
+
+        A disk that is full for a while must not end an engine that serves: what was not written is tried again.
+        """
+        now, lines = time.monotonic(), self._tail.changes
+        if now - self._tried_to_save_at < every_sec:
+            return
+        self._tried_to_save_at = now
+        new_lines = lines != self._lines_saved
+        try:
+            # While it loads, health shows its last line as the progress.
+            if self._unsaved or (new_lines and self._life.phase in (Phase.FETCHING, Phase.STARTING)):
+                write_state(self._run_dir.state, self._state())
+                self._unsaved = False
+            if new_lines:
+                replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
+                self._lines_saved = lines
+            self._cannot_save = ""
+        except OSError as error:
+            if str(error) != self._cannot_save:
+                self._cannot_save = str(error)
+                log.error("The engine's state and log cannot be written for now, and others see old ones: %s", error)
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}
