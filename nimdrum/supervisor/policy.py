@@ -142,7 +142,9 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
         )
         return _after_failure(life, Failed(cause, retry=None), now, limits)
     if life.phase is Phase.STALLED and now - life.since >= LAST_QUESTION_SEC:
-        return _after_failure(life, Failed(f"{life.cause} Its answer never ended.", retry=True), now, limits)
+        return _after_failure(
+            life, Failed(f"{life.cause} Asked for one token, its answer never ended.", retry=True), now, limits
+        )
     if life.phase is Phase.BACKOFF and now - life.since >= life.backoff_sec:
         return _start(life, now)
     return life, Action.NONE
