@@ -1,6 +1,7 @@
 """One engine process at a time, with its port and output: started, noticed when it ends, stopped with all below it."""
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,9 @@ class Engine:
             self._process.returncode = 0  # collected by stop_tree; Popen must not wait for it again
         self._process = None
 
-    def wait_memory_released(self) -> None:
+    def wait_memory_released(self, stopped: Callable[[], bool]) -> None:
         """Until the GPUs are as they were before the first start: NIM 1.x refuses one that somebody else uses."""
-        if self._gpus.wait_released(self._baseline_mb) is False:
+        if self._gpus.wait_released(self._baseline_mb, stopped=stopped) is False:
             event(log, "engine.gpu_memory_not_released", used_mb=self._gpus.used_mb(), before_mb=self._baseline_mb)
 
     def _look_before(self) -> None:

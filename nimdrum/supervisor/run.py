@@ -49,6 +49,7 @@ class Supervisor:
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
+        self._lease: int | None = None
         self._unsaved = True
         self._lines_saved = 0
         self._tried_to_save_at = self._freshened_at = -math.inf
@@ -104,8 +105,7 @@ class Supervisor:
         if (cause := self._engine.cause_of_end(ended)) is not None:
             # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
             self._apply(Failed(cause.sentence, cause.retry if self._life.phase is Phase.STARTING else None))
-        if self._stop_signal is not None or take_if_unused(self._run_dir) is not None:
-            # The lease is kept until this process ends: whoever wants the engine next waits for that.
+        if self._must_end():
             self._apply(Stop())
         elif self._life.phase is Phase.RUNNING and self._watch and (silent := self._watch.silence()):
             self._apply(silent)
@@ -115,6 +115,13 @@ class Supervisor:
         if time.monotonic() - self._freshened_at >= FRESHEN_EVERY_SEC:
             self._freshened_at = time.monotonic()
             self._run_dir.freshen()
+
+    def _must_end(self) -> bool:
+        """Whether we were told to, or nobody uses the engine."""
+        if self._lease is None:
+            # Kept until this process ends: whoever wants the engine next waits for that.
+            self._lease = take_if_unused(self._run_dir)
+        return self._stop_signal is not None or self._lease is not None
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -155,7 +162,7 @@ class Supervisor:
         self._watch = None
         self._engine.stop()
         if self._life.phase is Phase.BACKOFF:
-            self._engine.wait_memory_released()
+            self._engine.wait_memory_released(self._must_end)
 
     def _report(self) -> None:
         line, cause = self._plan.line, self._life.cause or ""
