@@ -39,7 +39,7 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: OutputPump | None = None
         self._reservation: PortReservation | None = None
-        self._started_before = False
+        self._measured = False
 
     @property
     def pid(self) -> int | None:
@@ -54,9 +54,9 @@ class Engine:
         plan = self._plan
         if not plan.argv:
             return plan
-        if not self._started_before:
+        if not self._measured:  # not earlier: what a killed supervisor left is swept by now
+            self._measured = True
             self._baseline_mb = self._gpus.used_mb()
-        self._started_before = True
         self._look_before()
         self._take_port()
         plan = plan.with_port(self.port)

@@ -4,7 +4,6 @@ Threads only look (output, health, work) and put what they saw into one queue; e
 happens in the main thread, and everything that is decided is decided by `policy.transition`.
 """
 
-import math
 import os
 import signal
 import time
@@ -20,15 +19,13 @@ from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.preparation import Preparing, tenth_told
 from nimdrum.supervisor.prune import prune, sweep_abandoned
-from nimdrum.supervisor.rundir import RunDir, replace_file
-from nimdrum.supervisor.state import EngineState, Phase, read_state, write_state
+from nimdrum.supervisor.record import STATE_LINES, Record
+from nimdrum.supervisor.rundir import RunDir
+from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import take_if_unused
 from nimdrum.supervisor.watch import Watch
 
 TICK_SEC = 0.1
-SAVE_EVERY_SEC = 1.0
-FRESHEN_EVERY_SEC = 3600.0
-STATE_LINES = 20
 
 log = get_logger("supervisor")
 
@@ -50,10 +47,7 @@ class Supervisor:
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
         self._lease: int | None = None
-        self._unsaved = True
-        self._lines_saved = 0
-        self._tried_to_save_at = self._freshened_at = -math.inf
-        self._cannot_save = ""
+        self._record = Record(run_dir, self._tail, self._state)
         inherited = read_state(run_dir.inherited)
         self._life, self._action = policy.begin(
             time.monotonic(),
@@ -64,10 +58,10 @@ class Supervisor:
 
     def run(self) -> None:
         """Raises OSError when the state cannot be written at the start, and SupervisorError when its folder is gone."""
-        write_state(self._run_dir.state, self._state())
         process.become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
+        self._record.begin()
         if leftovers := [*process.sweep(str(self._run_dir.path)), *sweep_abandoned(self._run_dir.path.parent)]:
             event(log, "supervisor.swept", processes=leftovers)
         prune(self._run_dir.path.parent)
@@ -111,10 +105,7 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
-        self._save(SAVE_EVERY_SEC)
-        if time.monotonic() - self._freshened_at >= FRESHEN_EVERY_SEC:
-            self._freshened_at = time.monotonic()
-            self._run_dir.freshen()
+        self._record.tick()
 
     def _must_end(self) -> bool:
         """Whether we were told to, or nobody uses the engine."""
@@ -132,8 +123,7 @@ class Supervisor:
     def _carry_out(self) -> None:
         action, phase = self._action, self._life.phase
         log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
-        self._unsaved = True
-        self._save()
+        self._record.changed()
         if action is Action.PREPARE and self._preparing:
             self._preparing.start()
         elif action is Action.START:
@@ -143,8 +133,7 @@ class Supervisor:
         elif action in (Action.CLEAN, Action.CLEAN_AND_END):
             self._clean()
         self._report()
-        self._unsaved = True
-        self._save()
+        self._record.changed()
 
     def _start(self) -> None:
         try:
@@ -191,30 +180,6 @@ class Supervisor:
             cause=self._life.cause,
             last_lines=self._tail.last(STATE_LINES),
         )
-
-    def _save(self, every_sec: float = 0) -> None:
-        """Write state and log where there is news, at most every `every_sec`.
-
-        A disk that is full for a while must not end an engine that serves: what was not written is tried again.
-        """
-        now, lines = time.monotonic(), self._tail.changes
-        if now - self._tried_to_save_at < every_sec:
-            return
-        self._tried_to_save_at = now
-        new_lines = lines != self._lines_saved
-        try:
-            # While it loads, health shows its last line as the progress.
-            if self._unsaved or (new_lines and self._life.phase in (Phase.FETCHING, Phase.STARTING)):
-                write_state(self._run_dir.state, self._state())
-                self._unsaved = False
-            if new_lines:
-                replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
-                self._lines_saved = lines
-            self._cannot_save = ""
-        except OSError as error:
-            if str(error) != self._cannot_save:
-                self._cannot_save = str(error)
-                log.error("The engine's state and log cannot be written for now, and others see old ones: %s", error)
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}
