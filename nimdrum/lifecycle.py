@@ -16,7 +16,7 @@ from nimdrum.hosting import Hosting
 from nimdrum.log import get_logger
 from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
 from nimdrum.supervisor.state import Phase
-from nimdrum.supervisor.users import process_name
+from nimdrum.supervisor.users import first_to_halt
 
 WATCH_EVERY_SEC = 1.0
 LONGEST_PAUSE_SEC = 30.0
@@ -95,13 +95,8 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
 
 def _halt(hosting: Hosting, attachment: Attachment) -> None:
     """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
-    if hosting.gunicorn_master is not None and (name := process_name(hosting.gunicorn_master)) is not None:
-        try:
-            (attachment.run_dir.path / f"halted-{name}").touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
-        except OSError:
-            pass  # a full disk must not keep a dead server alive
+    if hosting.gunicorn_master is not None and not first_to_halt(attachment.run_dir, hosting.gunicorn_master):
+        time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
     os._exit(HALT_GUNICORN)
 
 

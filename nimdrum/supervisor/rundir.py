@@ -32,7 +32,10 @@ class RunDir:
 
     @property
     def masters(self) -> Path:
-        """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>."""
+        """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>.
+
+        Another one, .halted, when one of its workers ends the server for good. Both go when the master is dead.
+        """
         return self.path / "masters"
 
     @property

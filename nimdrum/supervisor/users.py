@@ -5,11 +5,25 @@ from pathlib import Path
 from nimdrum.supervisor.locks import try_lock, unlock
 from nimdrum.supervisor.rundir import RunDir
 
+HALTED = ".halted"
+
 
 def register_master(run_dir: RunDir, pid: int) -> None:
     """Say that gunicorn's master `pid` replaces workers that die, so that their engine must wait for the next one."""
     if (name := process_name(pid)) is not None:
         (run_dir.masters / name).touch(mode=0o600)
+
+
+def first_to_halt(run_dir: RunDir, pid: int) -> bool:
+    """Whether no other worker of gunicorn's master `pid` said before that it ends the server for good."""
+    if (name := process_name(pid)) is not None:
+        try:
+            (run_dir.masters / f"{name}{HALTED}").touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            pass  # a full disk must not keep a dead server alive
+    return True
 
 
 def take_if_unused(run_dir: RunDir) -> int | None:
@@ -33,8 +47,9 @@ def take_if_unused(run_dir: RunDir) -> int | None:
 
 def _alive(entry: Path) -> bool:
     """Whether the master of this file still runs; the file of a dead one is removed."""
-    pid = entry.name.partition("-")[0]
-    if pid.isdigit() and process_name(int(pid)) == entry.name:
+    name = entry.name.removesuffix(HALTED)
+    pid = name.partition("-")[0]
+    if pid.isdigit() and process_name(int(pid)) == name:
         return True
     entry.unlink(missing_ok=True)
     return False

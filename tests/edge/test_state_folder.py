@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
@@ -156,11 +155,17 @@ def test_another_master_with_the_same_pid_is_another_one(world: World) -> None:
     """In a container the master is always process 1, and its temporary folder may outlive it."""
     world.fake()
     run_dir = world.ready_model().attachment.run_dir
-    for name in (f"halted-{os.getpid()}", f"halted-{os.getpid()}-1"):
-        (run_dir.path / name).touch()
-    search = (str(REPOSITORY), str(Path(__file__).parent))
-    path = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
-    command = [sys.executable, "-c", HALT, *search, str(world.folder), str(os.getpid())]
-    assert subprocess.run(command, env=path, timeout=READY_SEC).returncode == 3
-    assert (run_dir.path / f"halted-{process_name(os.getpid())}").exists()
-    assert psutil.pid_exists(now(world).supervisor_pid)
+    master = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        (run_dir.path / f"halted-{master.pid}").touch()
+        (run_dir.masters / f"{master.pid}-1.halted").touch()
+        search = (str(REPOSITORY), str(Path(__file__).parent))
+        path = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
+        command = [sys.executable, "-c", HALT, *search, str(world.folder), str(master.pid)]
+        assert subprocess.run(command, env=path, timeout=READY_SEC).returncode == 3
+        assert (run_dir.masters / f"{process_name(master.pid)}.halted").exists()
+    finally:
+        master.kill()
+        master.communicate()
+    world.models[-1].attachment.release(READY_SEC)
+    assert list(run_dir.masters.iterdir()) == []  # a server that fails again and again leaves no heap of them
