@@ -8,6 +8,7 @@ USER 0
 # meant, not a venv that the image may have first on PATH. Ubuntu's cannot make one before python3-venv is there.
 # Tests inside packages are a seventh of the size (numpy's stay: some releases import them). Compiled last and on all
 # cores: a start without .pyc takes longer, and the container cannot write them with a read-only root file system.
+# setuptools comes first: it builds what has no wheel, and pip itself would fetch the newest without asking for a hash.
 COPY requirements.txt /opt/drum-requirements.txt
 # DL3008: the base image's own release decides the version of python3-venv.
 # hadolint ignore=DL3008
@@ -23,8 +24,12 @@ RUN set -eu; \
         rm -rf /var/lib/apt/lists/* /var/cache/apt/*; \
         "$python" -m venv /opt/venv; \
     fi; \
-    /opt/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
-        --require-hashes -r /opt/drum-requirements.txt; \
+    set -- /opt/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check \
+        --require-hashes --no-build-isolation --use-pep517 -r; \
+    sed '/^setuptools==/,/# via/!d' /opt/drum-requirements.txt > /tmp/setuptools.txt; \
+    "$@" /tmp/setuptools.txt; \
+    "$@" /opt/drum-requirements.txt; \
+    rm /tmp/setuptools.txt; \
     for name in pandas scipy gevent; do \
         find /opt/venv/lib/python3.*/site-packages/"$name" -type d -name tests -prune -exec rm -r {} +; \
     done; \

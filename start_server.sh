@@ -1,5 +1,5 @@
 #!/bin/sh
-# The container's entry point: looks at the GPU and at shared memory, sets DRUM's server defaults, becomes DRUM.
+# The container's entry point: looks at the GPU and at shared memory, sets DRUM's server defaults, runs DRUM.
 # DataRobot may add arguments; they come last, so they win. No value of a variable that may be secret is ever printed.
 set -eu
 trap 'exit 143' TERM INT  # as process 1 a shell is deaf to them without a trap
@@ -97,5 +97,26 @@ default DRUM_WORKER_CONNECTIONS numeric 100
 default DRUM_CLIENT_REQUEST_TIMEOUT numeric 3600
 is_set TARGET_NAME || export TARGET_NAME=resultText  # DataRobot's default; DRUM does not start without one
 
-exec drum server --language python --target-type textgeneration --code-dir "${CODE_DIR:-/opt/code}" \
+set -- drum server --language python --target-type textgeneration --code-dir "${CODE_DIR:-/opt/code}" \
     --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
+[ "$$" -eq 1 ] || exec "$@"
+
+# --- As process 1 (docs/decisions/0602): DRUM would be deaf to SIGTERM until it has a handler, and with its end the
+# kernel would kill the engine in the middle of its own. So this shell stays, passes SIGTERM on, and ends last. ---------
+"$@" &
+drum=$!
+trap 'heard=yes; kill -TERM "$drum" 2>/dev/null || true' TERM INT
+status=
+heard=yes
+while [ "$heard" = yes ]; do  # a signal ends the wait, not DRUM
+    heard=no
+    code=0
+    wait "$drum" || code=$?
+    [ "$code" -eq 127 ] && [ -n "$status" ] || status=$code  # 127: the last wait was the last after all
+done
+looks=600  # of 0.2 s; the supervisor itself takes stop_timeout_sec and a few seconds to stop the engine
+while [ "$looks" -gt 0 ] && grep -qs 'nimdrum[.]supervisor' /proc/[0-9]*/cmdline; do
+    looks=$((looks - 1))
+    sleep 0.2
+done
+exit "$status"

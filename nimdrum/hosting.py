@@ -107,4 +107,5 @@ def _port(address: str) -> int | None:
 def _state_root(environ: Mapping[str, str]) -> Path:
     if chosen := environ.get("NIMDRUM_STATE_DIR"):
         return Path(chosen).absolute()
-    return Path(environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()) / f"nimdrum-{os.getuid()}"
+    # Not XDG_RUNTIME_DIR: it is deleted when its user logs out, under a server that was to stay.
+    return Path(tempfile.gettempdir()) / f"nimdrum-{os.getuid()}"

@@ -16,8 +16,10 @@ from nimdrum.hosting import Hosting
 from nimdrum.log import get_logger
 from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
 from nimdrum.supervisor.state import Phase
+from nimdrum.supervisor.users import first_to_halt
 
 WATCH_EVERY_SEC = 1.0
+LONGEST_PAUSE_SEC = 30.0
 GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 ORPHAN_GRACE_SEC = 10.0
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
@@ -68,8 +70,9 @@ def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
 def _watch(hosting: Hosting, attachment: Attachment) -> None:
     """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
     told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
+    pause_sec = WATCH_EVERY_SEC
     while True:
-        time.sleep(WATCH_EVERY_SEC)
+        time.sleep(pause_sec)
         if hosting.gunicorn_master not in (None, os.getppid()):
             _end_orphaned_worker()
         try:
@@ -84,17 +87,16 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
             elif state.phase is Phase.RUNNING and state.engine_pid != told:
                 told = state.engine_pid
                 log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
+            pause_sec = WATCH_EVERY_SEC
         except (NimdrumError, OSError) as error:
             log.error("%s", error)
+            pause_sec = min(2 * pause_sec, LONGEST_PAUSE_SEC)  # a full disk, say, may last
 
 
 def _halt(hosting: Hosting, attachment: Attachment) -> None:
     """End the server for good. One worker speaks for all: gunicorn trips over a second one with this code."""
-    if hosting.gunicorn_master is not None:
-        try:
-            (attachment.run_dir.path / f"halted-{hosting.gunicorn_master}").touch(mode=0o600, exist_ok=False)
-        except FileExistsError:
-            time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
+    if hosting.gunicorn_master is not None and not first_to_halt(attachment.run_dir, hosting.gunicorn_master):
+        time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
     os._exit(HALT_GUNICORN)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nimdrum.engines.environment import NETWORK
 from nimdrum.errors import SettingsError
 from nimdrum.hosting import Hosting
 from nimdrum.platform.events import VARIABLES
@@ -23,5 +24,6 @@ def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
         "stop_timeout_sec": settings.stop_timeout_sec,
         "stall_timeout_sec": settings.stall_timeout_sec,
         "platform": {name: hosting.environ[name] for name in VARIABLES if hosting.environ.get(name)},
+        "network": {name: hosting.environ[name] for name in NETWORK if hosting.environ.get(name)},
         "verify_ssl": settings.verify_ssl,
     }

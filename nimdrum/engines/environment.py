@@ -9,10 +9,13 @@ from pathlib import PurePath
 
 from nimdrum.secret import SECRET_NAME
 
-NAMES = frozenset(
-    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD "
+NETWORK = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
+)
+"""How to reach others from here: proxies and certificates."""
+NAMES = NETWORK | frozenset(
+    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD".split()
 )
 PREFIXES = (
     "LC_",
@@ -26,17 +29,16 @@ NEVER = frozenset(("VLLM_PORT",))  # makes vLLM's workers fight over one port
 LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
 
 
-def inherited(environ: Mapping[str, str], own_prefixes: tuple[str, ...] = ()) -> dict[str, str]:
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """The part of DRUM's environment that the engine may see.
 
     Keys never pass, whatever their prefix; the launcher adds those that a route needs. `PATH` loses the virtual
     environment that DRUM runs in (the engine has its own Python), and a proxy is told to leave loopback alone.
     """
-    prefixes = PREFIXES + own_prefixes
     env = {
         name: value
         for name, value in environ.items()
-        if name not in NEVER and not SECRET_NAME.search(name) and (name in NAMES or name.startswith(prefixes))
+        if name not in NEVER and not SECRET_NAME.search(name) and (name in NAMES or name.startswith(PREFIXES))
     }
     if "PATH" in env:
         env["PATH"] = without_venv(env["PATH"], environ.get("VIRTUAL_ENV"))

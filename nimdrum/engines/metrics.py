@@ -4,6 +4,7 @@ Names of vLLM (NIM 2.x and 3.x), of NIM 1.x (vLLM's without the prefix) and of l
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 PATHS = ("/v1/metrics", "/metrics")
@@ -37,5 +38,6 @@ def read_work(page: str) -> Work:
             continue
         for names in (RUNNING, WAITING, PROGRESS):
             if match[1] in names:
-                sums[names] = sums.get(names, 0.0) + float(match[2])
+                with suppress(ValueError):  # 1.2.3 looks like a number
+                    sums[names] = sums.get(names, 0.0) + float(match[2])
     return Work(sums.get(RUNNING), sums.get(WAITING), sums.get(PROGRESS))

@@ -53,6 +53,8 @@ class EnginePlan:
     """NIM's model profile, whose name may tell how many GPUs it needs."""
     platform: dict[str, str] = field(default_factory=dict, repr=False)
     """DataRobot's variables for deployment events, a token among them; empty outside a deployment."""
+    network: dict[str, str] = field(default_factory=dict, repr=False)
+    """Proxies and certificates (`environment.NETWORK`), for the supervisor's own deployment events."""
     verify_ssl: bool = True
     drum_port: int | None = None
     """Where DRUM listens or soon will: not for the engine."""

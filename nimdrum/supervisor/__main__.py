@@ -6,22 +6,38 @@ from pathlib import Path
 
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.errors import SupervisorError
+from nimdrum.log import get_logger
 from nimdrum.supervisor.locks import lock
+from nimdrum.supervisor.output import Forwarder
 from nimdrum.supervisor.run import Supervisor
 from nimdrum.supervisor.rundir import RunDir
 
 LOCK_TIMEOUT_SEC = 5.0
+LAST_WORDS_SEC = 2.0
+
+log = get_logger("supervisor")
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    forwarder = Forwarder()
+    logging.basicConfig(
+        level=logging.INFO, handlers=[forwarder], format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     run_dir = RunDir(Path(sys.argv[1]))
     plan = EnginePlan.from_json(sys.stdin.read())
     try:
         lock(run_dir.supervisor_lock, LOCK_TIMEOUT_SEC)  # held until this process ends, whatever ends it
-    except SupervisorError:
+    except SupervisorError as error:
+        log.warning("This supervisor is not needed, or cannot be one: %s", error)
+        forwarder.drain(LAST_WORDS_SEC)
         return 0  # another one was faster, and its engine is everybody's
-    Supervisor(plan, run_dir).run()
+    try:
+        Supervisor(plan, run_dir, forwarder.put).run()
+    except (SupervisorError, OSError) as error:
+        log.critical("The supervisor ends, and its engine with it: %s", error)
+        return 1
+    finally:
+        forwarder.drain(LAST_WORDS_SEC)
     return 0
 
 

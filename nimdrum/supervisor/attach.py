@@ -16,7 +16,8 @@ from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorE
 from nimdrum.log import event, get_logger
 from nimdrum.supervisor.locks import is_locked, lock, locked
 from nimdrum.supervisor.process import sweep
-from nimdrum.supervisor.rundir import RunDir, create_run_dir
+from nimdrum.supervisor.prune import ROOT_LOCK
+from nimdrum.supervisor.rundir import RunDir, create_folder, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import register_master
 
@@ -129,10 +130,13 @@ def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: 
     """
     folder_digest = hashlib.sha256(str(code_dir).encode()).hexdigest()[:8]
     name = f"{code_dir.name[:40] or 'root'}-{folder_digest}-{plan.fingerprint}"
-    run_dir = create_run_dir(state_root, name)
-    if gunicorn_master is not None:
-        register_master(run_dir, gunicorn_master)
-    attachment = Attachment(plan, run_dir, lock(run_dir.lease, plan.stop_timeout_sec + LEASE_MARGIN_SEC, shared=True))
+    create_folder(state_root)
+    with locked(state_root / ROOT_LOCK, START_TIMEOUT_SEC, shared=True):
+        run_dir = create_run_dir(state_root, name)
+        if gunicorn_master is not None:
+            register_master(run_dir, gunicorn_master)
+        lease = lock(run_dir.lease, plan.stop_timeout_sec + LEASE_MARGIN_SEC, shared=True)
+    attachment = Attachment(plan, run_dir, lease)
     try:
         attachment.ensure_supervisor()
     except BaseException:
@@ -142,6 +146,8 @@ def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: 
 
 
 def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
+    with contextlib.suppress(OSError):  # none there; or the supervisor itself will say what is wrong with the folder
+        run_dir.state.replace(run_dir.inherited)
     # Its environment is small on purpose: what is not there cannot leak. The plan, which holds keys, goes
     # through a pipe that nobody else can read.
     package_root = Path(nimdrum.__file__).resolve().parent.parent
@@ -149,11 +155,11 @@ def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
         [sys.executable, "-m", "nimdrum.supervisor", str(run_dir.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # it logs to stderr; holding our stdout would keep a pipe behind us open
-        env={"PATH": os.defpath, "PYTHONPATH": str(package_root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**plan.network, "PATH": os.defpath, "PYTHONPATH": str(package_root), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd="/",
         start_new_session=True,
     )
-    with process.stdin:  # type: ignore[union-attr]
+    with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
         process.stdin.write(plan.to_json().encode())  # type: ignore[union-attr]
     deadline = time.monotonic() + START_TIMEOUT_SEC
     while time.monotonic() < deadline:

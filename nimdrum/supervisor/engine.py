@@ -1,6 +1,7 @@
 """One engine process at a time, with its port and output: started, noticed when it ends, stopped with all below it."""
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +35,11 @@ class Engine:
         self._run_path = run_path
         self._tail = tail
         self._gpus = Gpus(plan.env)
-        self._baseline_mb = self._gpus.used_mb() if plan.argv else None
+        self._baseline_mb: list[int] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: OutputPump | None = None
         self._reservation: PortReservation | None = None
+        self._measured = False
 
     @property
     def pid(self) -> int | None:
@@ -52,6 +54,9 @@ class Engine:
         plan = self._plan
         if not plan.argv:
             return plan
+        if not self._measured:  # not earlier: what a killed supervisor left is swept by now
+            self._measured = True
+            self._baseline_mb = self._gpus.used_mb()
         self._look_before()
         self._take_port()
         plan = plan.with_port(self.port)
@@ -85,9 +90,9 @@ class Engine:
             self._process.returncode = 0  # collected by stop_tree; Popen must not wait for it again
         self._process = None
 
-    def wait_memory_released(self) -> None:
+    def wait_memory_released(self, stopped: Callable[[], bool]) -> None:
         """Until the GPUs are as they were before the first start: NIM 1.x refuses one that somebody else uses."""
-        if self._gpus.wait_released(self._baseline_mb) is False:
+        if self._gpus.wait_released(self._baseline_mb, stopped=stopped) is False:
             event(log, "engine.gpu_memory_not_released", used_mb=self._gpus.used_mb(), before_mb=self._baseline_mb)
 
     def _look_before(self) -> None:
@@ -105,7 +110,11 @@ class Engine:
         if self._plan.port == 0 and (self._reservation is None or not port_is_free(self._reservation.port)):
             if self._reservation:
                 self._reservation.release()
-            self._reservation = reserve_port(self._plan.drum_port)
+            self._reservation = None
+            try:
+                self._reservation = reserve_port(self._plan.drum_port)
+            except OSError as error:
+                raise CannotStart(f"{self._plan.line} gets no port: {error}.", retry=None) from error
         for port in (self.port, *self._plan.other_ports):
             if not port_is_free(port):
                 raise CannotStart(

@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 TIMEOUT_SEC = 20.0
 RELEASE_TIMEOUT_SEC = 60.0
@@ -33,13 +33,21 @@ class Gpus:
             return None
         return [int(figure) for figure in re.findall(r"^\s*(\d+)", done.stdout, re.MULTILINE)]
 
-    def wait_released(self, baseline_mb: list[int] | None, timeout_sec: float = RELEASE_TIMEOUT_SEC) -> bool | None:
-        """Until the memory in use is back at `baseline_mb`; False when it is not in time, None when nobody can tell."""
+    def wait_released(
+        self,
+        baseline_mb: list[int] | None,
+        timeout_sec: float = RELEASE_TIMEOUT_SEC,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> bool | None:
+        """Until the memory in use is back at `baseline_mb`; False when it is not in time, or `stopped` says so before.
+
+        None when nobody can tell.
+        """
         deadline = time.monotonic() + timeout_sec
         while baseline_mb is not None and (used := self.used_mb()) is not None:
             if all(now <= then + SLACK_MB for now, then in zip(used, baseline_mb, strict=False)):
                 return True
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or stopped():
                 return False
             time.sleep(POLL_SEC)
         return None

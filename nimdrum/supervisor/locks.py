@@ -13,8 +13,17 @@ RETRY_SEC = 0.02
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
-    """The descriptor that now holds the lock on `path`, or None when somebody else's lock is in the way."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The descriptor that now holds the lock on `path`, or None when somebody else's lock is in the way.
+
+    Raises SupervisorError when the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SupervisorError(
+            f"The lock {path} cannot be opened ({error.strerror}). Mend its folder, or set the environment variable "
+            "NIMDRUM_STATE_DIR to one that this user can write to."
+        ) from error
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -26,8 +35,14 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     return descriptor
 
 
+def unlock(descriptor: int) -> None:
+    """Give up the lock, also where a fork that happened meanwhile has inherited the descriptor."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
 def lock(path: Path, timeout_sec: float, *, shared: bool = False, sleep: Callable[[float], None] = time.sleep) -> int:
-    """Like `try_lock`, but waits. Raises SupervisorError after `timeout_sec`."""
+    """Like `try_lock`, but waits. Raises SupervisorError after `timeout_sec`, too."""
     deadline = time.monotonic() + timeout_sec
     while True:
         descriptor = try_lock(path, shared=shared)
@@ -43,13 +58,13 @@ def lock(path: Path, timeout_sec: float, *, shared: bool = False, sleep: Callabl
 
 
 @contextmanager
-def locked(path: Path, timeout_sec: float) -> Iterator[None]:
-    """Hold the exclusive lock on `path`. Raises SupervisorError when it is not free within `timeout_sec`."""
-    descriptor = lock(path, timeout_sec)
+def locked(path: Path, timeout_sec: float, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock on `path`. Raises SupervisorError when it is not free within `timeout_sec`."""
+    descriptor = lock(path, timeout_sec, shared=shared)
     try:
         yield
     finally:
-        os.close(descriptor)
+        unlock(descriptor)
 
 
 def is_locked(path: Path) -> bool:
@@ -59,5 +74,5 @@ def is_locked(path: Path) -> bool:
     descriptor = try_lock(path, shared=True)
     if descriptor is None:
         return True
-    os.close(descriptor)
+    unlock(descriptor)
     return False

@@ -2,8 +2,10 @@
 
 import codecs
 import contextlib
-import sys
+import logging
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Full, Queue
@@ -14,25 +16,65 @@ from nimdrum.secret import redact
 KEPT_LINES = 200
 LONGEST_LINE = 4096
 FORWARD_BACKLOG = 2000
+DRAIN_POLL_SEC = 0.02
+
+
+class Forwarder(logging.Handler):
+    """Writes lines, and log records as a handler, to a descriptor from a thread of its own.
+
+    Whoever reads our output may be too slow, stuck or gone, and neither the engine nor its supervisor may wait for it:
+    what does not fit into the backlog is dropped.
+    """
+
+    def __init__(self, descriptor: int = 2) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._backlog: Queue[str] = Queue(FORWARD_BACKLOG)
+        threading.Thread(target=self._write_forever, name="forward-output", daemon=True).start()
+
+    def put(self, line: str) -> None:
+        with contextlib.suppress(Full):
+            self._backlog.put_nowait(f"{line}\n")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.put(self.format(record))
+
+    def drain(self, timeout_sec: float) -> None:
+        """Wait until all is written, at most `timeout_sec`."""
+        deadline = time.monotonic() + timeout_sec
+        while self._backlog.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(DRAIN_POLL_SEC)
+
+    def _write_forever(self) -> None:
+        while True:
+            # Not sys.stderr: its lock, held by a thread that is stuck, would make the interpreter abort at its end.
+            rest = self._backlog.get().encode("utf-8", "replace")
+            try:
+                while rest:
+                    rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                pass  # somebody else made the descriptor non-blocking, and it is full: this line is lost
+            except OSError:
+                return  # the DRUM process whose output this was is gone
+            finally:
+                self._backlog.task_done()
 
 
 class LogTail:
     """The last lines of the engine, across restarts. Safe to use from several threads."""
 
     def __init__(
-        self, secrets: Sequence[str], on_line: Callable[[str], None] = lambda line: None, *, forward: bool = True
+        self,
+        secrets: Sequence[str],
+        on_line: Callable[[str], None] = lambda line: None,
+        forward: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._on_line = on_line
+        self._forward = forward
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
-        self._forward: Queue[str] | None = None
         self.changes = 0
-        if forward:
-            self._forward = Queue(FORWARD_BACKLOG)
-            threading.Thread(
-                target=self._write_forever, args=(self._forward,), name="forward-output", daemon=True
-            ).start()
 
     def mask(self, text: str) -> str:
         return redact(text, self._secrets)
@@ -48,25 +90,13 @@ class LogTail:
         with self._lock:
             self._lines.append(line)
             self.changes += 1
-        # When the queue is full, whoever reads our output is too slow or gone; the engine must not wait for it.
-        if self._forward is not None:
-            with contextlib.suppress(Full):
-                self._forward.put_nowait(f"[{source}] {line}\n")
+        self._forward(f"[{source}] {line}")
         self._on_line(line)
         return line
 
     def last(self, count: int = KEPT_LINES) -> tuple[str, ...]:
         with self._lock:
             return tuple(self._lines)[-count:]
-
-    def _write_forever(self, lines: "Queue[str]") -> None:
-        while True:
-            line = lines.get()
-            try:
-                sys.stderr.write(line)
-                sys.stderr.flush()
-            except (OSError, ValueError):
-                return  # nobody reads any more: the DRUM process whose output this was is gone
 
 
 class OutputPump(threading.Thread):

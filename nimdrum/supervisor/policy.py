@@ -12,6 +12,9 @@ FIRST_BACKOFF_SEC = 2.0
 HEALED_AFTER_SEC = 1800.0
 """An engine that ran this long has its whole restart budget back."""
 
+LAST_QUESTION_SEC = 60.0
+"""The last question has a shorter limit of its own, but for each piece of an answer: one that trickles has none."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -100,11 +103,15 @@ class Action(Enum):
     CLEAN_AND_END = "stop the engine and end"
 
 
-def begin(now: float, inherited: EngineState | None = None, *, prepared: bool = True) -> tuple[Life, Action]:
-    """The first state and action. `inherited` is what a supervisor left that was killed: its restarts still count."""
+def begin(
+    now: float, inherited: EngineState | None = None, inherited_age_sec: float = 0.0, *, prepared: bool = True
+) -> tuple[Life, Action]:
+    """The first state and action. `inherited` is what a supervisor left that was killed, and `inherited_age_sec` for
+    how long it was so: its restarts still count, unless the engine then ran healthy for long."""
     life = Life(since=now, prepared=prepared)
     if inherited is not None and inherited.phase in (Phase.RUNNING, Phase.STALLED, Phase.BACKOFF):
-        life = replace(life, restarts=inherited.restarts, was_ready=True)
+        healed = inherited.phase is Phase.RUNNING and inherited_age_sec >= HEALED_AFTER_SEC
+        life = replace(life, restarts=0 if healed else inherited.restarts, was_ready=True)
     return _start(life, now)
 
 
@@ -134,6 +141,10 @@ def transition(life: Life, event: Event, now: float, limits: Limits) -> tuple[Li
             "See its log lines; raise startup_timeout_sec if it was still downloading or loading."
         )
         return _after_failure(life, Failed(cause, retry=None), now, limits)
+    if life.phase is Phase.STALLED and now - life.since >= LAST_QUESTION_SEC:
+        return _after_failure(
+            life, Failed(f"{life.cause} Asked for one token, its answer never ended.", retry=True), now, limits
+        )
     if life.phase is Phase.BACKOFF and now - life.since >= life.backoff_sec:
         return _start(life, now)
     return life, Action.NONE

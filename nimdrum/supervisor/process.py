@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -76,14 +76,23 @@ def stop_tree(timeout_sec: float) -> dict[int, int]:
 
 def sweep(marker: str, timeout_sec: float = KILL_TIMEOUT_SEC) -> list[int]:
     """Kill what an earlier supervisor of this run folder left behind when it was killed. Returns the process ids."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARKER) == marker:
-                process.kill()
-                found.append(process)
+    found = [process for process, value in _marked() if value == marker]
+    _signal_all(found, signal.SIGKILL)
     psutil.wait_procs(found, timeout=timeout_sec)
     return [process.pid for process in found]
+
+
+def markers() -> set[str]:
+    """The run folders that living processes belong to."""
+    return {marker for _, marker in _marked()}
+
+
+def _marked() -> Iterator[tuple[psutil.Process, str]]:
+    """Processes of engines, with their markers; this one is never among them."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and (marker := process.environ().get(MARKER)):
+                yield process, marker
 
 
 def _below() -> list[psutil.Process]:

@@ -62,7 +62,7 @@ def run_program(
         child = process.start(argv, env, cwd, marker)
         try:
             assert child.stdout is not None  # noqa: S101 - as process.start asks for it
-            pump = OutputPump(child.stdout, LogTail(secrets, keep, forward=False))
+            pump = OutputPump(child.stdout, LogTail(secrets, keep))
             pump.start()
             while child.returncode is None and not seen and time.monotonic() < deadline:
                 child.returncode = process.reap().get(child.pid)

@@ -7,6 +7,7 @@ happens in the main thread, and everything that is decided is decided by `policy
 import os
 import signal
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from nimdrum.engines.plan import EnginePlan
@@ -17,14 +18,14 @@ from nimdrum.supervisor.engine import CannotStart, Engine
 from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.preparation import Preparing, tenth_told
-from nimdrum.supervisor.rundir import RunDir, replace_file
-from nimdrum.supervisor.state import EngineState, Phase, read_state, write_state
+from nimdrum.supervisor.prune import prune, sweep_abandoned
+from nimdrum.supervisor.record import STATE_LINES, Record
+from nimdrum.supervisor.rundir import RunDir
+from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import take_if_unused
 from nimdrum.supervisor.watch import Watch
 
 TICK_SEC = 0.1
-LOG_EVERY_SEC = 1.0
-STATE_LINES = 20
 
 log = get_logger("supervisor")
 
@@ -32,29 +33,38 @@ log = get_logger("supervisor")
 class Supervisor:
     """Owns the engine of one plan. `run` returns when the engine is stopped and nobody needs it any more."""
 
-    def __init__(self, plan: EnginePlan, run_dir: RunDir) -> None:
+    def __init__(self, plan: EnginePlan, run_dir: RunDir, forward: Callable[[str], None]) -> None:
+        """`forward` gets each line of the engine's output; it must not wait for whoever reads it."""
         self._plan = plan
         self._run_dir = run_dir
         self._limits = policy.Limits(plan.max_restarts, plan.max_backoff_sec, plan.startup_timeout_sec)
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
-        self._tail = LogTail(plan.secrets, self._on_line)
+        self._tail = LogTail(plan.secrets, self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan.prepare, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
-        self._logged = (0, 0.0)
+        self._lease: int | None = None
+        self._record = Record(run_dir, self._tail, self._state)
+        inherited = read_state(run_dir.inherited)
         self._life, self._action = policy.begin(
-            time.monotonic(), read_state(run_dir.state), prepared=plan.prepare is None
+            time.monotonic(),
+            inherited,
+            time.time() - inherited.since if inherited else 0.0,
+            prepared=plan.prepare is None,
         )
 
     def run(self) -> None:
+        """Raises OSError when the state cannot be written at the start, and SupervisorError when its folder is gone."""
         process.become_subreaper()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        if leftovers := process.sweep(str(self._run_dir.path)):
+        self._record.begin()
+        if leftovers := [*process.sweep(str(self._run_dir.path)), *sweep_abandoned(self._run_dir.path.parent)]:
             event(log, "supervisor.swept", processes=leftovers)
+        prune(self._run_dir.path.parent)
         if self._plan.route:
             event(log, "weights.route", route=self._plan.route, why=self._plan.route_reason)
         try:
@@ -89,15 +99,20 @@ class Supervisor:
         if (cause := self._engine.cause_of_end(ended)) is not None:
             # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
             self._apply(Failed(cause.sentence, cause.retry if self._life.phase is Phase.STARTING else None))
-        if self._stop_signal is not None or take_if_unused(self._run_dir) is not None:
-            # The lease is kept until this process ends: whoever wants the engine next waits for that.
+        if self._must_end():
             self._apply(Stop())
         elif self._life.phase is Phase.RUNNING and self._watch and (silent := self._watch.silence()):
             self._apply(silent)
         else:
             self._apply(Tick())
-        if self._write_log(LOG_EVERY_SEC) and self._life.phase in (Phase.FETCHING, Phase.STARTING):
-            self._write_state()  # health shows the last line as the progress
+        self._record.tick()
+
+    def _must_end(self) -> bool:
+        """Whether we were told to, or nobody uses the engine."""
+        if self._lease is None:
+            # Kept until this process ends: whoever wants the engine next waits for that.
+            self._lease = take_if_unused(self._run_dir)
+        return self._stop_signal is not None or self._lease is not None
 
     def _apply(self, happened: Event) -> None:
         before = self._life
@@ -108,7 +123,7 @@ class Supervisor:
     def _carry_out(self) -> None:
         action, phase = self._action, self._life.phase
         log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
-        self._write_state()
+        self._record.changed()
         if action is Action.PREPARE and self._preparing:
             self._preparing.start()
         elif action is Action.START:
@@ -118,7 +133,7 @@ class Supervisor:
         elif action in (Action.CLEAN, Action.CLEAN_AND_END):
             self._clean()
         self._report()
-        self._write_state()
+        self._record.changed()
 
     def _start(self) -> None:
         try:
@@ -136,7 +151,7 @@ class Supervisor:
         self._watch = None
         self._engine.stop()
         if self._life.phase is Phase.BACKOFF:
-            self._engine.wait_memory_released()
+            self._engine.wait_memory_released(self._must_end)
 
     def _report(self) -> None:
         line, cause = self._plan.line, self._life.cause or ""
@@ -150,35 +165,21 @@ class Supervisor:
         if self._life.phase in messages:
             self._reporter.report(*messages[self._life.phase])
 
-    def _write_state(self) -> None:
-        self._write_log()
-        write_state(
-            self._run_dir.state,
-            EngineState(
-                phase=self._life.phase,
-                engine=self._plan.engine,
-                line=self._plan.line,
-                supervisor_pid=os.getpid(),
-                since=time.time() - (time.monotonic() - self._life.since),
-                engine_pid=self._engine.pid,
-                host=self._plan.host,
-                port=self._engine.port,
-                model=self._watch.model if self._watch else None,
-                restarts=self._life.restarts,
-                cause=self._life.cause,
-                last_lines=self._tail.last(STATE_LINES),
-            ),
+    def _state(self) -> EngineState:
+        return EngineState(
+            phase=self._life.phase,
+            engine=self._plan.engine,
+            line=self._plan.line,
+            supervisor_pid=os.getpid(),
+            since=time.time() - (time.monotonic() - self._life.since),
+            engine_pid=self._engine.pid,
+            host=self._plan.host,
+            port=self._engine.port,
+            model=self._watch.model if self._watch else None,
+            restarts=self._life.restarts,
+            cause=self._life.cause,
+            last_lines=self._tail.last(STATE_LINES),
         )
-
-    def _write_log(self, every_sec: float = 0) -> bool:
-        """Write the log file if there is anything new, at most every `every_sec`; whether it was written."""
-        changes, at = self._logged
-        now = time.monotonic()
-        if self._tail.changes == changes or now - at < every_sec:
-            return False
-        self._logged = self._tail.changes, now
-        replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
-        return True
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"line": self._plan.line}

@@ -1,5 +1,6 @@
 """The folder that one engine's processes share: locks, state file, log tail. Readable by its owner only."""
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ class RunDir:
 
     @property
     def masters(self) -> Path:
-        """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>."""
+        """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>.
+
+        Another one, .halted, when one of its workers ends the server for good. Both go when the master is dead.
+        """
         return self.path / "masters"
 
     @property
@@ -39,9 +43,20 @@ class RunDir:
         return self.path / "state.json"
 
     @property
+    def inherited(self) -> Path:
+        """The state that the last supervisor left, moved here before the next is started: nobody takes it for news."""
+        return self.path / "inherited.json"
+
+    @property
     def log(self) -> Path:
         """The engine's last 200 log lines."""
         return self.path / "engine.log"
+
+    def freshen(self) -> None:
+        """Make all look new to programs that delete old temporary files: a lease that is gone ends the engine."""
+        for path in (self.path.parent, self.path, *self.path.rglob("*")):
+            with contextlib.suppress(OSError):
+                os.utime(path)
 
 
 def create_run_dir(state_root: Path, name: str) -> RunDir:
@@ -52,28 +67,41 @@ def create_run_dir(state_root: Path, name: str) -> RunDir:
     """
     run_dir = RunDir(state_root / name)
     for folder in (state_root, run_dir.path, run_dir.masters):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = folder.lstat()
-        except OSError as error:
-            raise SupervisorError(
-                f"The state folder {folder} cannot be made ({error.strerror}). "
-                "Set the environment variable NIMDRUM_STATE_DIR to a folder that this user can write to."
-            ) from error
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise SupervisorError(
-                f"The state folder {folder} belongs to uid {status.st_uid} with mode "
-                f"{stat.filemode(status.st_mode)}; it must be "
-                f"a folder of uid {os.getuid()} that nobody else can write to. "
-                "Remove it, or set the environment variable NIMDRUM_STATE_DIR to another one."
-            )
+        create_folder(folder)
     return run_dir
 
 
+def create_folder(folder: Path) -> None:
+    """A folder that only this user can write to, made where it is missing. Raises SupervisorError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise SupervisorError(
+            f"The state folder {folder} cannot be made ({error.strerror}). "
+            "Set the environment variable NIMDRUM_STATE_DIR to a folder that this user can write to."
+        ) from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise SupervisorError(
+            f"The state folder {folder} belongs to uid {status.st_uid} with mode "
+            f"{stat.filemode(status.st_mode)}; it must be "
+            f"a folder of uid {os.getuid()} that nobody else can write to. "
+            "Remove it, or set the environment variable NIMDRUM_STATE_DIR to another one."
+        )
+
+
 def replace_file(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one, never half of it; mode 0600."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-        file.write(text)
-    temporary.replace(path)
+    """Write `text` so that a reader sees the old file or the new one, never half of it; mode 0600. One writer only.
+
+    Raises OSError, and leaves the old file and nothing else then.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

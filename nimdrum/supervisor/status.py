@@ -21,7 +21,7 @@ def find_engines(state_root: Path) -> list[tuple[Path, EngineState]]:
 
 def describe(path: Path, state: EngineState) -> str:
     """One engine in a few lines."""
-    seconds = time.time() - state.since
+    seconds = max(0, time.time() - state.since)  # a clock may be set back
     model = state.model or "not ready"
     lines = [
         f"{state.phase.value} for {seconds:.0f} s: {state.line}, model {model}, {state.url}",

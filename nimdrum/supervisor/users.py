@@ -1,17 +1,29 @@
 """Who still uses the engine: told by the kernel, not by bookkeeping."""
 
-import os
 from pathlib import Path
 
-from nimdrum.supervisor.locks import try_lock
+from nimdrum.supervisor.locks import try_lock, unlock
 from nimdrum.supervisor.rundir import RunDir
+
+HALTED = ".halted"
 
 
 def register_master(run_dir: RunDir, pid: int) -> None:
     """Say that gunicorn's master `pid` replaces workers that die, so that their engine must wait for the next one."""
-    started = _start_time(pid)
-    if started is not None:
-        (run_dir.masters / f"{pid}-{started}").touch(mode=0o600)
+    if (name := process_name(pid)) is not None:
+        (run_dir.masters / name).touch(mode=0o600)
+
+
+def first_to_halt(run_dir: RunDir, pid: int) -> bool:
+    """Whether no other worker of gunicorn's master `pid` said before that it ends the server for good."""
+    if (name := process_name(pid)) is not None:
+        try:
+            (run_dir.masters / f"{name}{HALTED}").touch(mode=0o600, exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            pass  # a full disk must not keep a dead server alive
+    return True
 
 
 def take_if_unused(run_dir: RunDir) -> int | None:
@@ -22,28 +34,34 @@ def take_if_unused(run_dir: RunDir) -> int | None:
     descriptor = try_lock(run_dir.lease)
     if descriptor is None:
         return None
-    if any(_alive(entry) for entry in run_dir.masters.iterdir()):
-        os.close(descriptor)
+    try:
+        used = any(_alive(entry) for entry in run_dir.masters.iterdir())
+    except BaseException:
+        unlock(descriptor)
+        raise
+    if used:
+        unlock(descriptor)
         return None
     return descriptor
 
 
 def _alive(entry: Path) -> bool:
     """Whether the master of this file still runs; the file of a dead one is removed."""
-    pid, _, started = entry.name.partition("-")
-    if pid.isdigit() and _start_time(int(pid)) == started:
+    name = entry.name.removesuffix(HALTED)
+    pid = name.partition("-")[0]
+    if pid.isdigit() and process_name(int(pid)) == name:
         return True
     entry.unlink(missing_ok=True)
     return False
 
 
-def _start_time(pid: int) -> str | None:
-    """When the process started, in the kernel's ticks since boot; None when it is gone or a zombie.
+def process_name(pid: int) -> str | None:
+    """`<pid>-<start time in the kernel's ticks since boot>`; None when the process is gone or a zombie.
 
-    With the pid it names one process for ever: pids come again.
+    It names one process for ever, where a pid comes again: in a container the first is always 1.
     """
     try:
         after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return None if after_name[0] in "ZX" else after_name[19]
+    return None if after_name[0] in "ZX" else f"{pid}-{after_name[19]}"

@@ -58,7 +58,7 @@ class Killer:
         return state is not None and state.phase is Phase.RUNNING and psutil.pid_exists(state.supervisor_pid)
 
     def _pid_of(self, what: str) -> int | None:
-        state = read_state(next(self._world.state_root.glob("*/state.json")))
+        state = read_state(next(self._world.state_root.glob("*/state.json"), self._world.folder))
         if what == "worker":
             workers = [p.pid for p in psutil.Process(self._drum.process.pid).children()]
             return self._chance.choice(workers) if workers else None

@@ -17,6 +17,7 @@ GRACE_SEC = 30  # of Kubernetes
 WAIT_SEC = 120.0
 LOCKED_DOWN = ("--cap-drop=all", "--security-opt=no-new-privileges")
 READ_ONLY = ("--read-only", "--read-only-tmpfs=false")
+SIGTERMED = 143
 SIGKILLED = 137
 
 

@@ -8,7 +8,7 @@ from bases import NIM_2X_FOLDERS, find_python
 from fake_nim.run import wait_for
 from images import Image, our_image
 from sandbox import Sandbox
-from server_container import READ_ONLY, WAIT_SEC, Container, run_image, tmpfs
+from server_container import READ_ONLY, SIGTERMED, WAIT_SEC, Container, run_image, tmpfs
 
 ANY_UID = "1001230000:0"
 CACHE = "/opt/code/nim/cache"
@@ -40,6 +40,7 @@ def test_from_start_to_end(sandbox: Sandbox, image: Image, user: str, root: str,
         code, seconds = container.stop()
         assert code == 0, container.log[-4000:]
         assert f'line="NIM {image.line}"' in container.log
+        assert "[engine] shutting down" in container.log  # its own SIGTERM, not the kernel's SIGKILL
     wait_for(lambda: not sandbox.processes(), WAIT_SEC)
     measured.append(
         f"{image.base}, user {user}, {root} root: 503 after {loading:.1f} s, 200 after {ready:.1f} s, "
@@ -54,6 +55,16 @@ def assert_answers(container: Container) -> None:
     for path in ("/v1/chat/completions", "/chat/completions"):
         answered = container.post(path, json=chat)
         assert answered.json()["choices"][0]["message"]["content"] == "echo: hello", answered.text
+
+
+def test_sigterm_before_drum_has_a_handler(sandbox: Sandbox, image: Image, measured: list[str]) -> None:
+    """While DRUM imports, nobody but the shell that is process 1 can hear it."""
+    with run_image(sandbox, image.name, "--env=NIMDRUM_LIST_PROFILES_SEC=0") as container:
+        wait_for(lambda: any("/drum server" in line for line in sandbox.processes()), WAIT_SEC)
+        code, seconds = container.stop()
+        assert code in (0, SIGTERMED), container.log[-4000:]  # 0: it was slow, and DRUM heard it
+    wait_for(lambda: not sandbox.processes(), WAIT_SEC)
+    measured.append(f"{image.base}, while DRUM imports: SIGTERM to exit {seconds:.1f} s")
 
 
 def test_python_3_10(sandbox: Sandbox, context: Path, measured: list[str]) -> None:

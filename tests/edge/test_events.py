@@ -66,3 +66,14 @@ def test_an_unreachable_platform_harms_nothing(world: World) -> None:
     deployed(world, f"http://127.0.0.1:{free_port()}")
     world.fake()
     world.ready_model()
+
+
+def test_events_take_the_proxy_of_the_container(world: World, platform) -> None:
+    """The supervisor's environment is small, but where the platform is reached only through a proxy it must know it."""
+    proxy, seen = platform
+    deployed(world, "http://datarobot.example/api/v2")
+    world.environ["HTTP_PROXY"] = world.environ["http_proxy"] = proxy.removesuffix("/api/v2")
+    world.fake()
+    world.ready_model()
+    wait_for(lambda: bool(seen), READY_SEC)
+    assert seen[0][0] == "http://datarobot.example/api/v2/remoteEvents/"

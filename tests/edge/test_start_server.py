@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from edge_world import KEY, RECORDS, REPOSITORY, TOKEN
 from fake_nim.run import wait_for
@@ -199,6 +201,72 @@ def test_sigterm_while_the_profiles_are_asked_for(entry: Entry) -> None:
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # in a container the kernel ends what is left
     assert not entry.drum_was_started
+
+
+@pytest.fixture
+def as_process_1(entry: Entry) -> Iterator[Callable[[], "subprocess.Popen[bytes]"]]:
+    """Starts the script as the first process of a process namespace, as in a container."""
+    rights = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    unshare = ["unshare", *rights, "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("this user may not make a process namespace")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        environ = {**entry.environ, "NIMDRUM_LIST_PROFILES_SEC": "0"}
+        started.append(subprocess.Popen([*unshare, "sh", str(SCRIPT)], env=environ))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def send(number: signal.Signals, container: "subprocess.Popen[bytes]") -> None:
+    (first,) = psutil.Process(container.pid).children()
+    first.send_signal(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_process_1_hears_a_signal_before_drum_does(
+    entry: Entry, as_process_1: Callable[[], "subprocess.Popen[bytes]"], number: signal.Signals
+) -> None:
+    """DRUM imports for seconds before it has a handler, and the kernel keeps from process 1 what it does not handle."""
+    entry.program("drum", 'touch "$OUT/started"; exec sleep 600')
+    container = as_process_1()
+    wait_for((entry.record / "started").exists, DEADLINE_SEC)
+    send(number, container)
+    assert container.wait(DEADLINE_SEC) == 143
+
+
+def test_process_1_ends_with_drums_exit_code(
+    entry: Entry, as_process_1: Callable[[], "subprocess.Popen[bytes]"]
+) -> None:
+    """Also when DRUM takes its time with the signal, and gets a second one."""
+    entry.program("drum", DRUM_WITH_TWO_SIGNALS)
+    container = as_process_1()
+    for name in ("started", "one"):
+        wait_for((entry.record / name).exists, DEADLINE_SEC)
+        send(signal.SIGTERM, container)
+    assert container.wait(DEADLINE_SEC) == 3
+
+
+DRUM_WITH_TWO_SIGNALS = """
+trap 'if [ -e "$OUT/one" ]; then exit 3; else touch "$OUT/one"; fi' TERM
+touch "$OUT/started"
+while :; do sleep 0.05; done
+"""
+
+
+def test_process_1_ends_after_the_supervisor(
+    entry: Entry, as_process_1: Callable[[], "subprocess.Popen[bytes]"]
+) -> None:
+    """The kernel kills all that is left when process 1 ends: an engine that is just being stopped, too."""
+    stopping = 'sh -c \'touch "$OUT/up"; sleep 1; touch "$OUT/stopped"\' nimdrum.supervisor'
+    entry.program("drum", f'{stopping} & while [ ! -e "$OUT/up" ]; do sleep 0.05; done; exit 3')
+    assert as_process_1().wait(DEADLINE_SEC) == 3
+    assert (entry.record / "stopped").exists()
 
 
 SECRETS = {

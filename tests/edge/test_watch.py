@@ -94,6 +94,22 @@ def test_a_restart_waits_until_the_gpu_is_free_again(world: World) -> None:
     assert len(world.starts()) == 2
 
 
+def test_nobody_waits_for_a_gpu_that_nobody_needs_any_more(world: World) -> None:
+    """The last user goes while the GPU is still in use after a crash: the supervisor ends then, and not a minute later."""
+    figures = nvidia_smi(world, 100)
+    world.fake()
+    model = world.ready_model()
+    state = model.attachment.state()
+    assert state is not None
+    assert state.engine_pid is not None
+    figures.write_text("70000\n")
+    os.kill(state.engine_pid, 9)
+    wait_for(lambda: (now := model.attachment.state()) is not None and now.phase is Phase.BACKOFF, READY_SEC)
+    model.attachment.release()
+    world.wait_until_empty()
+    assert len(world.starts()) == 1
+
+
 def test_gpu_memory_that_stays_in_use_does_not_block_for_ever(world: World) -> None:
     """The wait has a deadline, and without nvidia-smi there is none at all."""
     nvidia_smi(world, 70000)

@@ -37,11 +37,6 @@ def test_what_an_engine_may_see(name: str) -> None:
     assert inherited({name: "x"}) == {name: "x"}
 
 
-def test_an_engine_may_have_names_of_its_own() -> None:
-    """A plan can allow more prefixes."""
-    assert inherited({"MY_A": "1", "YOUR_B": "2"}, own_prefixes=("MY_",)) == {"MY_A": "1"}
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def hosting(environ: dict[str, str] | None = None, argv: list[str] | None = None
         pytest.param(
             SCORE,
             {"XDG_RUNTIME_DIR": "/run/user/7"},
-            {"state_root": Path(f"/run/user/7/nimdrum-{os.getuid()}")},
-            id="XDG",
+            {"state_root": Path(tempfile.gettempdir(), f"nimdrum-{os.getuid()}")},
+            id="not a folder that a logout deletes",
         ),
     ],
 )

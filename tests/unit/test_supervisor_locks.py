@@ -165,3 +165,30 @@ def test_a_started_program_does_not_inherit_it(tmp_path: Path) -> None:
         descriptor.close()
         with closing(Held(try_lock(path))):
             pass
+
+
+def test_a_fork_that_happens_meanwhile_does_not_hold_on(tmp_path: Path) -> None:
+    """werkzeug forks at any moment: a lock that was only looked at, or held for a moment, must not live as long."""
+    path = tmp_path / "lock"
+    with ExitStack() as stack:
+        with locked(path, 0):
+            before = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+            mine = [number for number in before if _path_of(number) == path]
+            assert len(mine) == 1
+            stack.enter_context(child(WAIT, pass_fds=mine))
+        assert not is_locked(path)
+        with closing(Held(try_lock(path))):
+            pass
+
+
+def _path_of(descriptor: int) -> Path | None:
+    try:
+        return Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+    except OSError:
+        return None  # the folder that was being read
+
+
+def test_a_file_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    """With what to set: the folder may be on a full disk, read-only, or gone."""
+    with pytest.raises(SupervisorError, match=r"No such file.*NIMDRUM_STATE_DIR"):
+        lock(tmp_path / "gone" / "lock", 60)

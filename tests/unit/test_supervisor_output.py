@@ -1,11 +1,14 @@
 """The engine's output: kept, cut into lines, and without secrets."""
 
+import contextlib
 import io
+import logging
+import os
 
 import pytest
 
 from nimdrum.secret import MASK
-from nimdrum.supervisor.output import KEPT_LINES, LONGEST_LINE, LogTail, OutputPump
+from nimdrum.supervisor.output import FORWARD_BACKLOG, KEPT_LINES, LONGEST_LINE, Forwarder, LogTail, OutputPump
 
 KEY = "nvapi-do-not-show-me"
 
@@ -61,3 +64,41 @@ def test_a_secret_in_a_long_line_is_masked_too(shown: int) -> None:
     """A line that is too long is cut into pieces, which must not cut a key in two."""
     mine, _ = pumped(b"x" * (LONGEST_LINE - shown) + KEY.encode() + b" end\n", KEY)
     assert KEY not in "".join(mine)
+
+
+def full_pipe() -> tuple[int, int]:
+    """Both ends of a pipe that takes nothing more."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
+def test_a_reader_that_is_stuck_holds_nobody_up() -> None:
+    """Lines and log records are dropped when the backlog is full; what was kept comes when the reader goes on."""
+    reader, writer = full_pipe()
+    forwarder = Forwarder(writer)
+    for number in range(FORWARD_BACKLOG + 100):
+        forwarder.put(f"line {number}")
+    forwarder.handle(logging.makeLogRecord({"msg": "a record"}))
+    forwarder.drain(0.1)
+    seen = b""
+    while b"line 999\n" not in seen:
+        seen += os.read(reader, 65536)
+    assert b"line 0\nline 1\n" in seen
+    os.close(reader)
+    forwarder.drain(10)  # the thread ends when nobody reads any more
+    os.close(writer)
+
+
+def test_what_was_put_is_written_before_the_end() -> None:
+    reader, writer = os.pipe()
+    forwarder = Forwarder(writer)
+    forwarder.handle(logging.makeLogRecord({"msg": "caf\xe9 \ud800"}))
+    forwarder.drain(60)
+    assert os.read(reader, 4096) == "caf\xe9 ?\n".encode()
+    os.close(reader)
+    os.close(writer)

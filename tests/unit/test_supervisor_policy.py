@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nimdrum.supervisor.policy import (
     FIRST_BACKOFF_SEC,
     HEALED_AFTER_SEC,
+    LAST_QUESTION_SEC,
     Action,
     Alive,
     Event,
@@ -25,7 +26,7 @@ from nimdrum.supervisor.policy import (
     begin,
     transition,
 )
-from nimdrum.supervisor.state import Phase
+from nimdrum.supervisor.state import EngineState, Phase
 
 LIMITS = Limits(max_restarts=3, max_backoff_sec=300, startup_timeout_sec=600)
 MENDABLE, HOPELESS, UNKNOWN = Failed("crash", True), Failed("bad key", False), Failed("who knows", None)
@@ -292,3 +293,29 @@ def test_starts_and_cleans_take_turns(events: list[tuple[float, Event]], limits:
     actions = [Action.START, *(step.action for step in live(events, limits))]
     changes = [action for action in actions if action in (Action.START, Action.CLEAN)]
     assert all(first is not second for first, second in pairwise(changes))
+
+
+@pytest.mark.parametrize(
+    ("phase", "age_sec", "restarts", "was_ready"),
+    [
+        (Phase.RUNNING, 60, 9, True),
+        (Phase.BACKOFF, DAY_SEC, 9, True),
+        (Phase.RUNNING, HEALED_AFTER_SEC, 0, True),
+        (Phase.FATAL, 60, 0, False),
+        (Phase.STOPPING, 60, 0, False),
+    ],
+)
+def test_what_a_killed_supervisor_hands_on(phase: Phase, age_sec: float, restarts: int, was_ready: bool) -> None:
+    """Its restarts, unless it had earned them back; and nothing of one that came to an end of its own."""
+    inherited = EngineState(phase, "nim", "NIM 2.x", 10, 0.0, restarts=9)
+    life, action = begin(0.0, inherited, age_sec)
+    assert (life.phase, action) == (Phase.STARTING, Action.START)
+    assert (life.restarts, life.was_ready) == (restarts, was_ready)
+
+
+def test_the_last_question_has_an_end() -> None:
+    """Also when an answer comes byte by byte for ever, so that its own time limit never strikes."""
+    events: list[tuple[float, Event]] = [(1, Ready()), (1, Silent("no token")), (LAST_QUESTION_SEC, Tick())]
+    last = live(events)[-1]
+    assert (last.life.phase, last.action) == (Phase.BACKOFF, Action.CLEAN)
+    assert last.life.cause == "no token Asked for one token, its answer never ended."

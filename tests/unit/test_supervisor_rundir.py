@@ -93,3 +93,24 @@ def test_odd_text_is_written_all_the_same(tmp_path: Path) -> None:
     """A log line with half a character in it must not stop the supervisor."""
     replace_file(tmp_path / "engine.log", "a\ud800b\n")
     assert (tmp_path / "engine.log").read_text(encoding="utf-8") == "a?b\n"
+
+
+def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path) -> None:
+    """And no half-written one is left beside it."""
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace_file(tmp_path / "state.json", "{}")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.json"]
+
+
+def test_everything_looks_new_again(tmp_path: Path) -> None:
+    """Programs that delete old temporary files go by these times; the root's own counts, too."""
+    run_dir = create_run_dir(tmp_path / "state", "engine-1")
+    for path in (run_dir.lease, run_dir.supervisor_lock, run_dir.masters / "1-2"):
+        path.touch()
+    everything = [tmp_path / "state", run_dir.path, *run_dir.path.rglob("*")]
+    assert len(everything) == 6
+    for path in everything:
+        os.utime(path, (0, 0))
+    run_dir.freshen()
+    assert all(path.stat().st_mtime > 0 and path.stat().st_atime > 0 for path in everything)
