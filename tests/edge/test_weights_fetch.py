@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_nim.run import wait_for
-from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
+from s3_server import BUCKET, CREDENTIAL, S3Server
 
 from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
@@ -25,23 +25,6 @@ pytestmark = pytest.mark.xdist_group("weights")
 DEADLINE_SEC = 90.0
 STALL_SEC = 60.0
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    """The server with an empty bucket, no faults and an empty record."""
-    server.fault()
-    server.ask_no_keys()
-    for each in server.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        server.client.delete_object(Bucket=BUCKET, Key=each["Key"])
-    server.forget_reads()
-    yield server
 
 
 @pytest.fixture
