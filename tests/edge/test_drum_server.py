@@ -57,7 +57,7 @@ def test_predictions_in_every_server_mode(world: World, mode: dict[str, Any]) ->
 def test_the_examples_over_http_and_a_chat(world: World) -> None:
     """The real model behind gunicorn and gevent: the 20 examples over /predict/, one chat, one stream, the models."""
     rows = (REPOSITORY / "examples" / "prompts.csv").read_text(encoding="utf-8")
-    with drum_server(world, worker_class="gevent", max_tokens=16, temperature=0) as drum:
+    with drum_server(world, worker_class="gevent", max_tokens=8, temperature=0) as drum:
         drum.wait_health(200)
         answer = predict(drum.url, rows).json()
         assert len(answer["predictions"]) == 20
