@@ -326,7 +326,7 @@ def test_a_stop_is_quick_and_keeps_what_arrived(s3: S3Server, target: Path) -> N
     """SIGTERM ends it with the signal's code; what was journaled is not asked for again."""
     data = content(24 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         process.send_signal(signal.SIGTERM)
@@ -377,7 +377,7 @@ def test_what_an_earlier_process_left_is_not_trusted(s3: S3Server, target: Path,
     again, once, without an error."""
     data = content(24 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         process.kill()
@@ -414,7 +414,7 @@ def test_the_one_that_waits_takes_over_from_a_killed_one(s3: S3Server, target: P
     """The kernel ends the lock of a killed process, and the next goes on from its journal."""
     data = content(32 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as first:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         with fetching(s3, target) as second:
@@ -436,9 +436,9 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:
     """Server errors while it fetches are passing trouble: the tree arrives all the same."""
-    data = content(56 * PART_BYTES)  # more than is asked for at first; the server reads all of it for each request
+    data = content(56 * PART_BYTES)  # more than is asked for at first
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=20 * MIB)
+    s3.fault(bytes_per_sec=5 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         s3.fault(status=503)
