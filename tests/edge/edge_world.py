@@ -13,7 +13,7 @@ import pytest
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import build_image
 from fake_nim.run import read_lines, wait_for
-from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
+from s3_server import CREDENTIAL
 
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
@@ -155,20 +155,3 @@ def no_key_is_printed(
     for secret in (KEY, TOKEN, STORE_KEY):
         found = [name for name, text in texts.items() if secret.encode() in text]
         assert not found, f"a key was printed in {found}"
-
-
-@pytest.fixture(scope="session")
-def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture
-def s3(s3_process: S3Server) -> S3Server:
-    """An S3 server with an empty bucket, no faults and an empty record."""
-    s3_process.fault()
-    s3_process.ask_no_keys()
-    for each in s3_process.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        s3_process.client.delete_object(Bucket=BUCKET, Key=each["Key"])
-    s3_process.forget_reads()
-    return s3_process

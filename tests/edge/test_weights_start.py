@@ -34,7 +34,7 @@ AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION
 
 @pytest.fixture
 def s3(s3: S3Server) -> S3Server:
-    """With a tree in its bucket: a configuration, and a model of two parts."""
+    """The server with a tree in its bucket: a configuration, and a model of two parts."""
     s3.put("config.json", b"{}")
     s3.put("model.bin", b"w" * (2 * REQUEST))
     return s3
