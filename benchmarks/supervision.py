@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +45,23 @@ def new_world() -> Iterator[World]:
             world.wait_until_empty()
 
 
+def late_sec(happens: Callable[[], bool], see: Callable[[], object]) -> float:
+    """From the moment in which `happens` says so, asked all the while in a thread, to the end of `see`."""
+    moments: list[float] = []
+
+    def watch() -> None:
+        while not happens():
+            time.sleep(0.001)
+        moments.append(time.monotonic())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    see()
+    seen = time.monotonic()
+    thread.join()
+    return seen - moments[0]
+
+
 def failed_start_sec() -> float:
     """From the child's death to the error in the process that waits for it."""
     with new_world() as world:
@@ -53,20 +70,12 @@ def failed_start_sec() -> float:
         while not (starts := world.starts()):
             time.sleep(0.001)
         stat = Path(f"/proc/{starts[0]['pid']}/stat")
-        dead_at = [0.0]
 
-        def watch() -> None:
-            while stat.exists() and " Z " not in stat.read_text():
-                time.sleep(0.001)
-            dead_at[0] = time.monotonic()
+        def until_failed() -> None:
+            with contextlib.suppress(EngineStartError):
+                model.ready(60)
 
-        thread = threading.Thread(target=watch)
-        thread.start()
-        with contextlib.suppress(EngineStartError):
-            model.ready(60)
-        seen_at = time.monotonic()
-        thread.join()
-        return seen_at - dead_at[0]
+        return late_sec(lambda: not stat.exists() or " Z " in stat.read_text(), until_failed)
 
 
 def ready_sec() -> float:
@@ -74,24 +83,15 @@ def ready_sec() -> float:
     with new_world() as world:
         world.fake(line="2.x", start_delay_sec=1)
         model = world.model(DR_NIM_SERVER_PORT=19871)
-        first = [0.0]
 
-        def watch() -> None:
-            while not first[0]:
-                connection = http.client.HTTPConnection("127.0.0.1", 19871, timeout=1)
-                with contextlib.suppress(OSError):
-                    connection.request("GET", "/v1/health/ready")
-                    if connection.getresponse().status == 200:
-                        first[0] = time.monotonic()
-                connection.close()
-                time.sleep(0.002)
+        def is_ready() -> bool:
+            connection = http.client.HTTPConnection("127.0.0.1", 19871, timeout=1)
+            with contextlib.suppress(OSError), contextlib.closing(connection):
+                connection.request("GET", "/v1/health/ready")
+                return connection.getresponse().status == 200
+            return False
 
-        thread = threading.Thread(target=watch)
-        thread.start()
-        model.ready(60)
-        seen = time.monotonic()
-        thread.join()
-        return seen - first[0]
+        return late_sec(is_ready, lambda: model.ready(60))
 
 
 def hung_sec() -> float:

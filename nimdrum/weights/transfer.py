@@ -225,10 +225,10 @@ class Transfer:
         digest, position, file = Digest(each.file.check), 0, each.file
         while position < file.size:
             with self._condition:
-                while (ready := min(file.size, file.span(each.frontier)[0])) <= position:
-                    if self._stop.is_set():
-                        return False
+                while (ready := min(file.size, file.span(each.frontier)[0])) <= position and not self._stop.is_set():
                     self._condition.wait(1.0)
+            if self._stop.is_set():
+                return False
             if not digest.wants_bytes:
                 position = ready
                 continue

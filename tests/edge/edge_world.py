@@ -150,8 +150,8 @@ def no_key_is_printed(
     out, err = capfd.readouterr()
     print(out, err)  # so that a failing test still shows it
     files = [p for p in tmp_path.rglob("*") if p.is_file() and not MAY_HOLD_KEYS & set(p.relative_to(tmp_path).parts)]
-    texts = {"output": out + err, "log records": caplog.text}
-    texts |= {str(path): path.read_text(encoding="utf-8", errors="replace") for path in files}
+    texts = {"output": (out + err).encode(errors="replace"), "log records": caplog.text.encode(errors="replace")}
+    texts |= {str(path): path.read_bytes() for path in files}
     for secret in (KEY, TOKEN, STORE_KEY):
-        found = [name for name, text in texts.items() if secret in text]
+        found = [name for name, text in texts.items() if secret.encode() in text]
         assert not found, f"a key was printed in {found}"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 BUCKET = "weights"
@@ -31,6 +32,7 @@ CREDENTIAL = {
 }
 LIFE_SEC = 1200  # like the fake NIM: nothing of a test outlives this
 PIECE = 64 * 1024
+LONGEST_PAUSE_SEC = 0.05
 
 
 @dataclass
@@ -133,6 +135,23 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         log.close()
 
 
+@pytest.fixture(scope="module")
+def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def s3(s3_process: S3Server) -> S3Server:
+    """The server with an empty bucket, no faults and an empty record."""
+    s3_process.fault()
+    s3_process.ask_no_keys()
+    for each in s3_process.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        s3_process.client.delete_object(Bucket=BUCKET, Key=each["Key"])
+    s3_process.forget_reads()
+    return s3_process
+
+
 class Faulty:
     """WSGI middleware: writes down what is read, and breaks what it is told to."""
 
@@ -180,22 +199,28 @@ class Faulty:
         if faults.get("cut") == key and (key, first) not in self._cut:
             self._cut.add((key, first))
             cut_at = len(body) // 2
-        return self._send(asked, body, faults.get("bytes_per_sec"), cut_at)
+        return self._send(asked, body, "bytes_per_sec" in faults, cut_at)
 
-    def _send(self, asked: dict[str, Any], body: bytes, bytes_per_sec: float | None, cut_at: int) -> Iterator[bytes]:
+    def _send(self, asked: dict[str, Any], body: bytes, slow: bool, cut_at: int) -> Iterator[bytes]:
         sent = 0
         try:
-            with self._turn if bytes_per_sec else contextlib.nullcontext():
+            with self._turn if slow else contextlib.nullcontext():
                 for start in range(0, len(body), PIECE):
                     piece = body[start : start + PIECE]
                     if start > cut_at:
                         raise ConnectionAbortedError("cut")
-                    if bytes_per_sec:
-                        time.sleep(len(piece) / bytes_per_sec)
+                    if slow:
+                        self._take_time(len(piece))
                     yield piece
                     sent += len(piece)
         finally:
             self._write_down({**asked, "bytes": sent})
+
+    def _take_time(self, count: int) -> None:
+        """As long as so many bytes may take, or until the fault is switched off: the next test must not wait for it."""
+        began = time.monotonic()
+        while (rate := self._faults().get("bytes_per_sec")) and (left := began + count / rate - time.monotonic()) > 0:
+            time.sleep(min(left, LONGEST_PAUSE_SEC))
 
     def _write_down(self, record: dict[str, Any]) -> None:
         with self._lock, (self._folder / "reads.jsonl").open("a") as file:
@@ -208,11 +233,30 @@ class Faulty:
             return {}
 
 
+def keep_objects_in_memory() -> None:
+    """moto reads the whole object from its file for each range of it: a large one costs a minute."""
+    from moto.s3.models import FakeKey
+
+    read, write = FakeKey.value.fget, FakeKey.value.fset
+
+    def value(key: FakeKey) -> bytes:
+        if "kept_value" not in vars(key):
+            key.kept_value = read(key)
+        return key.kept_value
+
+    def set_value(key: FakeKey, data: bytes) -> None:
+        vars(key).pop("kept_value", None)
+        write(key, data)
+
+    FakeKey.value = property(value, set_value)
+
+
 def main() -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, run_simple
 
     signal.alarm(LIFE_SEC)
+    keep_objects_in_memory()
     WSGIRequestHandler.protocol_version = "HTTP/1.1"
     app = Faulty(DomainDispatcherApplication(create_backend_app), Path(sys.argv[2]))
     run_simple("127.0.0.1", int(sys.argv[1]), app, threaded=True)

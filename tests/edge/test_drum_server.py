@@ -1,7 +1,10 @@
 """`drum server` in each of its modes: truthful health, the same answers, one engine, and an end that is one."""
 
+import contextlib
+import json
 import os
 import signal
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -27,11 +30,13 @@ def predict(url: str, csv_text: str) -> requests.Response:
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 def test_predictions_in_every_server_mode(world: World, mode: dict[str, Any]) -> None:
     """Loading says 503, then 200; rows are answered in order; bad input is a 400; SIGTERM leaves nothing."""
-    world.fake(line="2.x", start_delay_sec=3)
+    loaded = world.folder / "loaded"
+    world.fake(line="2.x", load_until=str(loaded))
     with drum_server(world, **mode) as drum:
         loading = drum.wait_health(503)
         assert loading.headers["Retry-After"]
         assert "STARTING" in loading.json()["message"]
+        loaded.touch()
         drum.wait_health(200)
         for route in ("/", "/ping/", "/ping"):
             assert requests.get(drum.url + route, timeout=READY_SEC).status_code == 200
@@ -52,7 +57,7 @@ def test_predictions_in_every_server_mode(world: World, mode: dict[str, Any]) ->
 def test_the_examples_over_http_and_a_chat(world: World) -> None:
     """The real model behind gunicorn and gevent: the 20 examples over /predict/, one chat, one stream, the models."""
     rows = (REPOSITORY / "examples" / "prompts.csv").read_text(encoding="utf-8")
-    with drum_server(world, worker_class="gevent", max_tokens=16, temperature=0) as drum:
+    with drum_server(world, worker_class="gevent", max_tokens=8, temperature=0) as drum:
         drum.wait_health(200)
         answer = predict(drum.url, rows).json()
         assert len(answer["predictions"]) == 20
@@ -72,10 +77,16 @@ def test_the_examples_over_http_and_a_chat(world: World) -> None:
 
 def test_a_request_that_comes_early_waits_for_the_engine(world: World) -> None:
     """A prediction sent while the engine loads is answered when it is ready, not refused."""
-    world.fake(line="1.x", start_delay_sec=3)
+    loaded = world.folder / "loaded"
+    world.fake(line="1.x", load_until=str(loaded))
     with drum_server(world, worker_class="gevent") as drum:
         drum.wait_health(503)
-        assert predict(drum.url, "promptText\nearly\n").json()["predictions"] == ["echo: early"]
+        connection = HTTPConnection(drum.url.removeprefix("http://"), timeout=READY_SEC)
+        with contextlib.closing(connection):
+            connection.request("POST", "/predict/", "promptText\nearly\n", {"Content-Type": "text/csv"})
+            drum.wait_health(503)  # its connection came later, so the server has had the prediction before
+            loaded.touch()
+            assert json.load(connection.getresponse())["predictions"] == ["echo: early"]
 
 
 @pytest.mark.parametrize("worker_class", ["", "sync"], ids=["werkzeug", "gunicorn"])

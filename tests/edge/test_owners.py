@@ -146,7 +146,7 @@ def test_whoever_comes_while_the_engine_stops_gets_a_new_one(world: World) -> No
     assert first is not None
     model.attachment.release()
     wait_for(lambda: (state := model.attachment.state()) is None or state.phase is Phase.STOPPING, READY_SEC)
-    second = world.ready_model().attachment.state()
+    second = world.ready_model(stop_timeout_sec=1).attachment.state()
     assert second is not None
     assert second.supervisor_pid != first.supervisor_pid
     pids = {first.engine_pid, *world.starts()[0]["grandchildren"]}

@@ -82,7 +82,7 @@ def test_a_second_run_changes_nothing(upload_world: UploadWorld) -> None:
     assert "..." not in again.text
 
 
-SLICES = 4
+SLICES = 2
 """The requests are dealt out to so many tests, so that they run side by side."""
 
 
@@ -94,7 +94,7 @@ def test_interrupted_at_any_request_and_started_again(
 ) -> None:
     """The connection is lost at each request in turn, before or after the server applied it: the end is the same.
 
-    Begun with nothing there, and with a deployment whose model is replaced.
+    Begun with nothing there, and with a deployment whose model is replaced. A GET has nothing to apply.
     """
     fake = upload_world.fake
     arguments = [*DEPLOY, "--parameters", upload_world.parameters("max_tokens: 200\nsplit_reasoning: false\n")]
@@ -104,9 +104,10 @@ def test_interrupted_at_any_request_and_started_again(
     first = copy.deepcopy(fake.state)
     fake.seen = []
     assert upload_world.run(*arguments).exit_code == 0
-    wanted, requests = copy.deepcopy(fake.state.end()), len(fake.seen)
-    assert requests > 20
-    for at in range(part, requests, SLICES):
+    wanted, requests = copy.deepcopy(fake.state.end()), fake.seen
+    assert len(requests) > 20
+    chosen = [at for at, request in enumerate(requests) if not applied or request.method != "GET"]
+    for at in chosen[part::SLICES]:
         fake.state, fake.seen, fake.fault = copy.deepcopy(first), [], Fault(at, applied)
         cut = upload_world.run(*arguments)
         assert cut.exit_code == 5, (at, cut.text)
@@ -115,7 +116,7 @@ def test_interrupted_at_any_request_and_started_again(
         again = upload_world.run(*arguments)
         assert again.exit_code == 0, (at, again.text)
         assert fake.state.end() == wanted, at
-    fake.state, fake.seen, fake.fault = copy.deepcopy(first), [], Fault(requests, applied)
+    fake.state, fake.seen, fake.fault = copy.deepcopy(first), [], Fault(len(requests), applied)
     assert upload_world.run(*arguments).exit_code == 0, "the loop has covered every request"
 
 

@@ -48,7 +48,7 @@ def test_a_busy_engine_with_a_slow_health_route_is_left_alone(world: World, metr
     """Full of work, and its health route answers long after stall_timeout_sec: it is not restarted."""
     world.fake(max_num_seqs=2, seconds_per_token=0.05, slow_health_sec=4, metrics=metrics)
     model = world.ready_model(stall_timeout_sec=2 if metrics else 30, max_concurrency=8)
-    out = score_frame(frame_of([f"prompt {i} with a few more words" for i in range(40)]), model)
+    out = score_frame(frame_of([f"prompt {i} with a few more words" for i in range(24)]), model)
     assert set(out["row_error"]) == {""}
     state = model.attachment.state()
     assert state is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_nim.run import wait_for
-from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
+from s3_server import BUCKET, CREDENTIAL, S3Server
 
 from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
@@ -25,23 +25,6 @@ pytestmark = pytest.mark.xdist_group("weights")
 DEADLINE_SEC = 90.0
 STALL_SEC = 60.0
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    """The server with an empty bucket, no faults and an empty record."""
-    server.fault()
-    server.ask_no_keys()
-    for each in server.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        server.client.delete_object(Bucket=BUCKET, Key=each["Key"])
-    server.forget_reads()
-    yield server
 
 
 @pytest.fixture
@@ -343,7 +326,7 @@ def test_a_stop_is_quick_and_keeps_what_arrived(s3: S3Server, target: Path) -> N
     """SIGTERM ends it with the signal's code; what was journaled is not asked for again."""
     data = content(24 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         process.send_signal(signal.SIGTERM)
@@ -394,7 +377,7 @@ def test_what_an_earlier_process_left_is_not_trusted(s3: S3Server, target: Path,
     again, once, without an error."""
     data = content(24 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         process.kill()
@@ -431,7 +414,7 @@ def test_the_one_that_waits_takes_over_from_a_killed_one(s3: S3Server, target: P
     """The kernel ends the lock of a killed process, and the next goes on from its journal."""
     data = content(32 * PART_BYTES)
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=60 * MIB)
+    s3.fault(bytes_per_sec=10 * MIB)
     with fetching(s3, target) as first:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         with fetching(s3, target) as second:
@@ -453,9 +436,9 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:
     """Server errors while it fetches are passing trouble: the tree arrives all the same."""
-    data = content(56 * PART_BYTES)  # more than is asked for at first; the server reads all of it for each request
+    data = content(56 * PART_BYTES)  # more than is asked for at first
     s3.put("model.bin", data)
-    s3.fault(bytes_per_sec=20 * MIB)
+    s3.fault(bytes_per_sec=5 * MIB)
     with fetching(s3, target) as process:
         wait_for(lambda: journaled(target), DEADLINE_SEC)
         s3.fault(status=503)

@@ -87,6 +87,8 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     def point_to(endpoint: str) -> None:
         monkeypatch.setenv("DATAROBOT_ENDPOINT", endpoint)
         monkeypatch.setenv("DATAROBOT_API_TOKEN", TOKEN)
+        # For it the client reads the source of the whole call stack, pytest's too, at each request.
+        monkeypatch.setenv("DATAROBOT_API_CONSUMER_TRACKING_ENABLED", "false")
 
     return point_to
 
