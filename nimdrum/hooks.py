@@ -138,7 +138,7 @@ def http_errors() -> Iterator[None]:
     """Turn this package's errors into the HTTP status that tells the caller whose fault it is."""
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
-    from nimdrum.web.answers import brief, remember
+    from nimdrum.web.answers import brief, remember, status_of
 
     try:
         yield
@@ -146,4 +146,4 @@ def http_errors() -> Iterator[None]:
         remember(error)
         raise CustomHTTPError(str(error), error.status) from error
     except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
-        raise CustomHTTPError(brief(error), 503) from error
+        raise CustomHTTPError(brief(error), status_of(error)) from error

@@ -15,6 +15,7 @@ from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.supervisor.attach import Endpoint
+from nimdrum.web.answers import brief, status_of
 
 BAD_REQUEST = (400, 422)
 SUSPECT_AFTER = 2
@@ -154,7 +155,7 @@ class RowSender:
                     answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
                 self._budget.give_up(trip.answers_at_begin)
-                return RowFailure("engine_down", str(error), 503)
+                return RowFailure("engine_down", brief(error), status_of(error))
             self._note(answer)
             if not isinstance(answer, TryAgain):
                 self._budget.answered()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from nimdrum.errors import ChatError, EngineStartError, HTTPStatusError
-from nimdrum.health import RETRY_AFTER_SEC
+from nimdrum.health import DRUM_PIPELINE_ERROR, RETRY_AFTER_SEC
 
 NOTE = "nimdrum_error"
 OUR_ANSWER = "nimdrum_answer"
@@ -26,9 +26,16 @@ def brief(error: BaseException) -> str:
     return text.partition(" Its last log lines:")[0] if isinstance(error, EngineStartError) else text
 
 
+def status_of(error: BaseException) -> int:
+    """The HTTP status for an error of this package: 513, as on the health routes, for an engine that will never be."""
+    if isinstance(error, HTTPStatusError):
+        return error.status
+    return DRUM_PIPELINE_ERROR if isinstance(error, EngineStartError) else 503
+
+
 def error_answer(error: BaseException) -> tuple[dict[str, Any], int]:
     """Body and status for an error that was raised before DRUM's own handlers."""
-    status = error.status if isinstance(error, HTTPStatusError) else 503
+    status = status_of(error)
     return {"message": brief(error), "error": openai_error(error, status)}, status
 
 

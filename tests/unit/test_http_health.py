@@ -1,8 +1,11 @@
 """Health is what the state file says: in every state, on every route, below any prefix."""
 
+import pandas as pd
 import pytest
+from datarobot_drum.drum.exceptions import CustomHTTPError
 from http_face import Face, face  # noqa: F401 - a fixture
 
+from nimdrum import hooks
 from nimdrum.health import ROUTES, health
 from nimdrum.supervisor.state import EngineState, Phase
 
@@ -31,6 +34,20 @@ def test_a_dead_supervisor_is_not_believed(face: Face) -> None:  # noqa: F811
     assert client.get("/health/").status_code == 200
     face.close()
     assert client.get("/health/").status_code == 503
+
+
+def test_an_engine_that_was_given_up_is_513_on_every_route(face: Face) -> None:  # noqa: F811
+    """Not 503 with a time to try again, which would be for ever; the cause, but none of the log."""
+    face.says(Phase.FATAL, cause="The disk is full.", last_lines=("secret internals",))
+    answer = face.client().get("/nim/v1/models")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (513, False)
+    assert "The disk is full." in answer.text
+    frame = pd.DataFrame({"promptText": ["a"]})
+    for hook in (lambda: hooks.score(frame, face.model), lambda: hooks.chat({"messages": []}, face.model)):
+        with pytest.raises(CustomHTTPError, match="The disk is full") as raised:
+            hook()
+        assert raised.value.status_code == 513
+        assert "secret internals" not in str(raised.value)
 
 
 def test_the_progress_is_told_and_no_stack() -> None:

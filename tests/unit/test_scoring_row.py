@@ -174,14 +174,17 @@ def test_the_row_follows_the_engine_to_its_new_port() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [EngineStartError("the cause"), EngineUnavailableError("the cause"), SupervisorError("the cause")],
-    ids=lambda e: type(e).__name__,
+    ("error", "status"),
+    [
+        pytest.param(EngineStartError("the cause Its last log lines:\n  | internals"), 513, id="given up"),
+        pytest.param(EngineUnavailableError("the cause"), 503, id="not there now"),
+        pytest.param(SupervisorError("the cause"), 503, id="no supervisor"),
+    ],
 )
-def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception) -> None:
-    """With the supervisor's words, as the engine's fault."""
+def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception, status: int) -> None:
+    """With the supervisor's words but none of the engine's log, as the engine's fault."""
     w = world(Unreachable("reset"), ready=[error])
-    assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", 503)
+    assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", status)
     assert len(w.sent) == 1
 
 
