@@ -1,7 +1,7 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +38,12 @@ class Model:
     hosting: Hosting
     attachment: Attachment
 
-    def ready(self, timeout_sec: float | None = None) -> Endpoint:
-        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take."""
-        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec)
+    def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
+        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take.
+
+        Raises as `Attachment.wait_ready` does, which asks `stopped` while it waits.
+        """
+        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec, stopped)
 
     @property
     def request_timeout_sec(self) -> float:

@@ -68,12 +68,12 @@ def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
     settings, attachment = model.settings, model.attachment
     began = time.monotonic()
     request_deadline = began + (model.request_timeout_sec if model.hosting.request_timeout_sec else float("inf"))
-    endpoint = model.ready()
+    caller = current_caller()
+    endpoint = model.ready(stopped=caller.gone)
     traffic = traffic_to(
         str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
     )
     traffic.gate.found(endpoint)
-    caller = current_caller()
     call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
     sender = RowSender(
         Engine(endpoint, call.client, call.wait_ready, call.lost),

@@ -1,9 +1,13 @@
 """Health is what the state file says: in every state, on every route, below any prefix."""
 
+import socket
+import threading
+
 import pandas as pd
 import pytest
 from datarobot_drum.drum.exceptions import CustomHTTPError
-from http_face import Face, face  # noqa: F401 - a fixture
+from flask import Flask
+from http_face import LIMIT_SEC, Face, face  # noqa: F401 - a fixture
 
 from nimdrum import hooks
 from nimdrum.health import ROUTES, health
@@ -67,3 +71,24 @@ def test_a_given_up_engine_shows_its_cause_and_not_its_log() -> None:
     lines = ("Traceback (most recent call last):", "RuntimeError: secret internals")
     body, _, _ = health(EngineState(Phase.FATAL, "nim", "NIM 2.x", 1, since=0.0, cause="No GPU.", last_lines=lines))
     assert body == {"message": "ERROR: NIM 2.x has failed. No GPU."}
+
+
+def test_rows_of_a_caller_that_left_do_not_wait_for_the_engine(face: Face) -> None:  # noqa: F811
+    """While it loads, callers give up and come again: each would hold one of the server's places for half an hour."""
+    face.says(Phase.STARTING)
+    raised: list[Exception] = []
+
+    def ask(connection: socket.socket) -> None:
+        with Flask("drum").test_request_context(environ_overrides={"gunicorn.socket": connection}):
+            try:
+                hooks.score(pd.DataFrame({"promptText": ["a"]}), face.model)
+            except CustomHTTPError as error:
+                raised.append(error)
+
+    there, here = socket.socketpair()
+    here.close()
+    there.close()  # an ended connection, as `connection_ended` sees it
+    asking = threading.Thread(target=ask, args=(here,), daemon=True)
+    asking.start()
+    asking.join(LIMIT_SEC)
+    assert [str(error)[:23] for error in raised] == ["The engine is not ready"]
