@@ -110,9 +110,14 @@ def _unique(header: list[str]) -> list[str]:
 
 def _read_json(text: str) -> pd.DataFrame:
     try:
-        records = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+        return _frame_of(json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number))
+    except BadInputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"The scoring data looks like JSON, but cannot be read: {error}.") from None
+
+
+def _frame_of(records: Any) -> pd.DataFrame:
     if isinstance(records, dict):
         records = [records]
     columns: dict[str, None] = {}

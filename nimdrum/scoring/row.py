@@ -202,7 +202,10 @@ class RowSender:
         sampling = trip.sampling
         if sampling.model != endpoint.model:
             sampling = replace(sampling, model=endpoint.model)
-        body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+        try:
+            body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+        except RecursionError:
+            return RowFailure("bad_row", "messages is nested too deeply", 400)
         trip.sent += 1
         timeout_sec = min(left, self._client_timeout_sec)
         try:

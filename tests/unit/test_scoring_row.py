@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.answer import Completion, RowFailure
-from nimdrum.scoring.body import Sampling
+from nimdrum.scoring.body import Own, Sampling
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
 from nimdrum.scoring.row import Engine, RowSender
@@ -186,6 +186,17 @@ def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception, statu
     w = world(Unreachable("reset"), ready=[error])
     assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", status)
     assert len(w.sent) == 1
+
+
+def test_a_conversation_nested_too_deeply_costs_its_row() -> None:
+    """What one cell of the input holds must not end the whole batch."""
+    content: list[Any] = []
+    for _ in range(100_000):
+        content = [content]
+    w = world(said("x"))
+    result = w.sender().send("", deadline=100, own=Own(messages=({"role": "user", "content": content},)))
+    assert result == RowFailure("bad_row", "messages is nested too deeply", 400)
+    assert w.sent == []
 
 
 def test_a_slow_answer_is_not_asked_for_again() -> None:
