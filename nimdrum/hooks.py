@@ -15,11 +15,12 @@ from nimdrum.errors import (
     EngineStartError,
     EngineUnavailableError,
     HTTPStatusError,
+    NimdrumError,
     SupervisorError,
 )
 from nimdrum.facts import log_facts
-from nimdrum.hosting import Hosting, read_hosting
-from nimdrum.lifecycle import let_go, say_goodbye_at_exit, watch_engine
+from nimdrum.hosting import Hosting, is_drum_score, read_hosting
+from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
 from nimdrum.log import event, get_logger
 from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.attach import Attachment, Endpoint, attach
@@ -62,12 +63,25 @@ def loaded_model() -> Model:
     return _loaded
 
 
+@contextmanager
+def _ending_drum_score() -> Iterator[None]:
+    """In `drum score`, let an error of this package end the command with its own words (see `end_command`)."""
+    try:
+        yield
+    except NimdrumError as error:
+        if is_drum_score():
+            end_command(error, _loaded.attachment if _loaded else None)
+        raise
+
+
+@_ending_drum_score()
 def load_model(code_dir: str) -> Model:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
     runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
-    SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then.
+    SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
+    `drum score` the command ends instead.
     """
     global _loaded
     hosting = read_hosting(code_dir)
@@ -138,13 +152,17 @@ def list_models(model: Model) -> list[Any]:
 
 @contextmanager
 def http_errors() -> Iterator[None]:
-    """Turn this package's errors into the HTTP status that tells the caller whose fault it is."""
+    """Turn this package's errors into the HTTP status that tells the caller whose fault it is.
+
+    In `drum score`, which has no caller, they end the command.
+    """
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
     from nimdrum.web.answers import brief, remember, status_of
 
     try:
-        yield
+        with _ending_drum_score():
+            yield
     except HTTPStatusError as error:
         remember(error)
         raise CustomHTTPError(str(error), error.status) from error

@@ -4,11 +4,12 @@ DRUM has no hook for its own end, and each of its servers ends in another way (d
 """
 
 import atexit
+import logging
 import os
 import signal
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from nimdrum.errors import NimdrumError
 from nimdrum.facts import log_facts
@@ -58,6 +59,25 @@ def say_goodbye_at_exit(attachment: Attachment) -> None:
                 os.kill(os.getpid(), number)
 
         signal.signal(number, handler)
+
+
+class EndOfCommand(SystemExit):
+    """Ends `drum score` with code 1; Python prints its text when all else is done."""
+
+
+def end_command(error: NimdrumError, attachment: Attachment | None) -> NoReturn:
+    """End `drum score` so that `error` is the last that its user reads: after the engine's end, and without a stack.
+
+    DRUM logs whatever ends it, with its traceback, and lets it through.
+    """
+    if attachment is not None:
+        let_go(attachment)
+    logging.getLogger("drum").addFilter(_is_not_our_end)
+    raise EndOfCommand(f"ERROR: {error}")
+
+
+def _is_not_our_end(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.exc_info[0] is EndOfCommand)
 
 
 def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
