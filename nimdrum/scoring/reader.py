@@ -160,7 +160,7 @@ def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
 
 
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
-    """The prompt of each row, by position; None and NaN, which other readers give, are empty. Raises BadInputError."""
+    """The prompt of each row, see `texts_of`. Raises BadInputError when there is no such column."""
     if column not in frame.columns:
         found = [str(name)[:SHOWN_CHARACTERS] for name in frame.columns]
         shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
@@ -168,5 +168,15 @@ def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
             f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "
             "Rename the column, or set the runtime parameter prompt_column_name."
         )
-    values = frame[column].tolist()
-    return [value if isinstance(value, str) else "" if pd.isna(value) else str(value) for value in values]
+    return texts_of(frame, column)
+
+
+def texts_of(frame: pd.DataFrame, column: str) -> list[str]:
+    """The cells of a column as text, by position; None and NaN, which other readers give, are empty."""
+    return [_text(value) for value in frame[column].tolist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)

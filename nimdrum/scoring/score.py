@@ -35,7 +35,7 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
     settings, target = model.settings, model.hosting.target_column
     if settings.extra_output_columns:
         check_target(target, settings.n)
-    rows = _Rows(frame, settings.prompt_column)
+    rows = _Rows(frame, settings.prompt_column, settings.per_row_columns)
     with rows_span(len(frame)):
         results: list[Result] = [EMPTY_PROMPT] * len(frame)
         asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
@@ -50,8 +50,8 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
 class _Rows:
     """What the frame asks, row by row: a prompt, or a conversation, and what the row sets for itself."""
 
-    def __init__(self, frame: pd.DataFrame, prompt_column: str) -> None:
-        self.own = own_columns(frame, prompt_column)
+    def __init__(self, frame: pd.DataFrame, prompt_column: str, per_row_columns: bool) -> None:
+        self.own = own_columns(frame, prompt_column) if per_row_columns else {}
         conversations_only = MESSAGES in self.own and prompt_column not in frame.columns
         self.prompts = [""] * len(frame) if conversations_only else prompts_of(frame, prompt_column)
 

@@ -262,7 +262,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     ("values", "expected"),
     [
         (["a", None, float("nan"), pd.NA, ""], ["a", "", "", "", ""]),
-        ([7, 1.5, True], ["7", "1.5", "True"]),
+        ([7, 1.5, True, ["a", 1]], ["7", "1.5", "True", "['a', 1]"]),
         ([], []),
     ],
     ids=["gaps are empty", "other types are their text", "no rows"],
