@@ -83,11 +83,15 @@ def load_model(code_dir: str) -> Model:
     SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
     `drum score` the command ends instead.
     """
+    from nimdrum.scoring.frame import check_target
+
     global _loaded
     hosting = read_hosting(code_dir)
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)
+    if settings.extra_output_columns:
+        check_target(hosting.target_column, settings.n)
     plan = plan_engine(settings, hosting, find_nim(hosting.image_root), embedded_model())
     if plan.engine == "llamacpp" and settings.engine == "auto":
         log.warning(

@@ -96,9 +96,8 @@ class _Crowd(Generic[Row]):
         for _ in range(min(size, len(self._rows)) - self._threads):
             try:
                 self._spawn(self._work)
-            except (
-                RuntimeError
-            ) as error:  # "can't start new thread": a container's limit, which all its processes share
+            except RuntimeError as error:
+                # "can't start new thread": a container's limit, which all its processes share.
                 if not self._threads:
                     raise
                 if not self._told_of_limit:

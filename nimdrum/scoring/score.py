@@ -11,7 +11,7 @@ from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
 from nimdrum.scoring.client import Carrier, Flight
 from nimdrum.scoring.control import MESSAGES, own_columns, own_of
-from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, check_target
+from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.row import Engine, Result, RowSender
@@ -33,8 +33,6 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
     first row), RowsFailedError (see `assemble`), CallerGoneError.
     """
     settings, target = model.settings, model.hosting.target_column
-    if settings.extra_output_columns:
-        check_target(target, settings.n)
     rows = _Rows(frame, settings.prompt_column, settings.per_row_columns)
     with rows_span(len(frame)):
         results: list[Result] = [EMPTY_PROMPT] * len(frame)
