@@ -169,6 +169,6 @@ def http_errors() -> Iterator[None]:
             yield
     except HTTPStatusError as error:
         remember(error)
-        raise CustomHTTPError(str(error), error.status) from error
+        raise CustomHTTPError(str(error), error.status) from None  # DRUM logs it with its stack, and one is enough
     except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
-        raise CustomHTTPError(brief(error), status_of(error)) from error
+        raise CustomHTTPError(brief(error), status_of(error)) from None

@@ -5,6 +5,7 @@ from typing import Any
 
 from nimdrum.errors import ChatError, EngineStartError, HTTPStatusError
 from nimdrum.health import DRUM_PIPELINE_ERROR, RETRY_AFTER_SEC
+from nimdrum.web.caller import current_caller
 
 NOTE = "nimdrum_error"
 OUR_ANSWER = "nimdrum_answer"
@@ -60,7 +61,7 @@ def finish(response: Any, route: str | None) -> None:
     if g.get(OUR_ANSWER):
         return
     if response.status_code >= 500 and USER_ERROR not in response.headers:
-        request_id = response.headers.get("X_Request_ID", "unknown")
+        request_id = current_caller().request_id or "unknown"
         message = f"ERROR: the server failed on this request. Its log has the cause, under request id {request_id}."
         _replace(response, {"message": message})
     if route in ("chat", "models") and response.is_json:
