@@ -106,6 +106,8 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
                 log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
         except (NimdrumError, OSError) as error:
             log.error("%s", error)
+        except Exception:  # a container that lets no thread start, say: who watches must not end for it
+            log.exception("The watch over the engine goes on after an error.")
 
 
 def _halt(hosting: Hosting, attachment: Attachment) -> None:
