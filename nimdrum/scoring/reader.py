@@ -162,13 +162,18 @@ def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
     """The prompt of each row, see `texts_of`. Raises BadInputError when there is no such column."""
     if column not in frame.columns:
-        found = [str(name)[:SHOWN_CHARACTERS] for name in frame.columns]
+        found = [_shown(str(name)[:SHOWN_CHARACTERS]) for name in frame.columns]
         shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
         raise BadInputError(
             f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "
             "Rename the column, or set the runtime parameter prompt_column_name."
         )
     return texts_of(frame, column)
+
+
+def _shown(name: str) -> str:
+    """A column name as a person can tell it apart: in quotes where blanks or invisible characters belong to it."""
+    return name if name.strip() == name and name.isprintable() else repr(name)
 
 
 def texts_of(frame: pd.DataFrame, column: str) -> list[str]:

@@ -282,6 +282,8 @@ def test_a_missing_column_lists_what_was_found() -> None:
     assert caught.value.status == 400
     with pytest.raises(BadInputError, match=r"column19, \.\.\."):
         prompts(",".join(f"column{i}" for i in range(500)))
+    with pytest.raises(BadInputError, match=r"found: 'promptText ', '\\u200bid', a b\."):
+        prompts("promptText ,\u200bid,a b\nx,1,2\n")
     with pytest.raises(BadInputError, match="Columns found: none"):
         prompts("[]")
 
