@@ -169,6 +169,7 @@ def http_errors() -> Iterator[None]:
             yield
     except HTTPStatusError as error:
         remember(error)
-        raise CustomHTTPError(str(error), error.status) from None  # DRUM logs it with its stack, and one is enough
+        # DRUM logs it with its stack, and one is enough.
+        raise CustomHTTPError(str(error), error.status) from None
     except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
         raise CustomHTTPError(brief(error), status_of(error)) from None
