@@ -72,7 +72,7 @@ def _texts(results: Sequence[Result], number: int) -> list[object]:
 def _row_error(result: Result) -> str:
     if isinstance(result, RowFailure):
         return str(result)
-    return f"empty_answer: {result.blank_reason}" if result.blank_reason else ""
+    return f"empty_answer: {result.blank_reason}" if result.blank_reason else result.incomplete
 
 
 def _choice_names(n: int) -> list[str]:

@@ -131,14 +131,15 @@ class RowSender:
                 return alone  # it was not because of n
             first = alone
             self._remember_n_refused(n, greedy)
-        texts, tokens = list(first.texts), first.completion_tokens
+        texts, tokens, incomplete = list(first.texts), first.completion_tokens, ""
         while not greedy and len(texts) < n:
             another = self._ask(trip, 1)
             if isinstance(another, RowFailure):
-                return another
+                incomplete = f"{another.kind}: {len(texts)} of {n} choices are there; {another.message}"
+                break
             texts += another.texts
             tokens = None if tokens is None or another.completion_tokens is None else tokens + another.completion_tokens
-        return replace(first, texts=tuple(texts), completion_tokens=tokens)
+        return replace(first, texts=tuple(texts), completion_tokens=tokens, incomplete=incomplete)
 
     def _remember_n_refused(self, n: int, greedy: bool) -> None:
         if not self._n_refused:

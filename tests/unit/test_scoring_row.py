@@ -13,6 +13,7 @@ from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorE
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.body import Own, Sampling
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
+from nimdrum.scoring.frame import assemble
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
 from nimdrum.scoring.row import Engine, RowSender
 from nimdrum.supervisor.attach import Endpoint
@@ -339,10 +340,14 @@ def test_other_failures_are_not_blamed_on_n() -> None:
     assert counts(w) == [3]
 
 
-def test_a_choice_that_fails_fails_the_row() -> None:
-    """A row with some of its choices is not what was asked for."""
-    w = world(N_REFUSED, said("a"), refused(404, "gone"))
-    assert w.sender(n=3, temperature=0.7).send("Hi", deadline=100) == RowFailure("refused", "gone", 404)
+def test_a_choice_that_fails_does_not_cost_the_others() -> None:
+    """The row has the choices that were answered, and an error that says how many those are."""
+    w = world(N_REFUSED, said("a", tokens=1), said("b", tokens=2), refused(404, "gone"))
+    result = w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
+    expected = "refused: 2 of 3 choices are there; gone"
+    assert result == Completion(("a", "b"), "stop", 11, 3, incomplete=expected)
+    frame = assemble([result], "resultText", 3, True)
+    assert frame[["resultText", "choice_2", "choice_3", "row_error"]].to_numpy().tolist() == [["a", "b", "", expected]]
 
 
 STEPS = st.one_of(
