@@ -21,6 +21,8 @@ from nimdrum.supervisor.state import Phase
 WATCH_EVERY_SEC = 1.0
 GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 ORPHAN_GRACE_SEC = 10.0
+LAST_ANSWERS_SEC = 5.0
+"""From the engine's end to the server's: batches in flight answer with what they have, all others get the cause."""
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
 
 log = get_logger("hooks")
@@ -100,6 +102,7 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
                 log.critical("%s", describe_failure(state))
                 if hosting.error_server:
                     return  # health answers 513 with the cause from now on
+                time.sleep(LAST_ANSWERS_SEC)
                 _halt(hosting, attachment)
             elif state.phase is Phase.RUNNING and state.engine_pid != told:
                 told = state.engine_pid
