@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.errors import ChatError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
     from nimdrum.hooks import Model
+
+Chunks = Generator["ChatCompletionChunk", None, None]
 
 CHAT_PATH = "/v1/chat/completions"
 MODELS_PATH = "/v1/models"
@@ -75,24 +77,26 @@ def _defaults(settings: Settings) -> Defaults:
     return Defaults(settings.system_prompt, settings.max_tokens, settings.temperature)
 
 
-def _opened(chunks: Iterator["ChatCompletionChunk"], span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
+def _opened(chunks: Chunks, span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
     """The stream, once its first chunk has come. Raises ChatError when that is an error."""
     first = next(chunks, None)
     if first is None:
         span.end()
         return iter(())
     if (error := error_of(first)) is not None:
+        chunks.close()  # now, and not when whoever keeps the error lets go of it
         status = error["code"] if isinstance(error["code"], int) and 400 <= error["code"] <= 599 else 502
         raise ChatError(str(error["message"]), status, error)
-    return _watched(itertools.chain([first], chunks), span)
+    return _watched(first, chunks, span)
 
 
-def _watched(chunks: Iterator["ChatCompletionChunk"], span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
+def _watched(first: "ChatCompletionChunk", chunks: Chunks, span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
     try:
-        for chunk in chunks:
+        for chunk in itertools.chain([first], chunks):
             span.streamed(chunk)
             yield chunk
     finally:
+        chunks.close()
         span.end()
 
 

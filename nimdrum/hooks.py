@@ -1,7 +1,7 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +15,12 @@ from nimdrum.errors import (
     EngineStartError,
     EngineUnavailableError,
     HTTPStatusError,
+    NimdrumError,
     SupervisorError,
 )
 from nimdrum.facts import log_facts
-from nimdrum.hosting import Hosting, read_hosting
-from nimdrum.lifecycle import let_go, say_goodbye_at_exit, watch_engine
+from nimdrum.hosting import Hosting, is_drum_score, read_hosting
+from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
 from nimdrum.log import event, get_logger
 from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.attach import Attachment, Endpoint, attach
@@ -38,9 +39,12 @@ class Model:
     hosting: Hosting
     attachment: Attachment
 
-    def ready(self, timeout_sec: float | None = None) -> Endpoint:
-        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take."""
-        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec)
+    def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
+        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take.
+
+        Raises as `Attachment.wait_ready` does, which asks `stopped` while it waits.
+        """
+        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec, stopped)
 
     @property
     def request_timeout_sec(self) -> float:
@@ -59,18 +63,35 @@ def loaded_model() -> Model:
     return _loaded
 
 
+@contextmanager
+def _ending_drum_score() -> Iterator[None]:
+    """In `drum score`, let an error of this package end the command with its own words (see `end_command`)."""
+    try:
+        yield
+    except NimdrumError as error:
+        if is_drum_score():
+            end_command(error, _loaded.attachment if _loaded else None)
+        raise
+
+
+@_ending_drum_score()
 def load_model(code_dir: str) -> Model:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
     runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
-    SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then.
+    SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
+    `drum score` the command ends instead.
     """
+    from nimdrum.scoring.frame import check_target
+
     global _loaded
     hosting = read_hosting(code_dir)
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)
+    if settings.extra_output_columns:
+        check_target(hosting.target_column, settings.n)
     plan = plan_engine(settings, hosting, find_nim(hosting.image_root), embedded_model())
     if plan.engine == "llamacpp" and settings.engine == "auto":
         log.warning(
@@ -135,15 +156,20 @@ def list_models(model: Model) -> list[Any]:
 
 @contextmanager
 def http_errors() -> Iterator[None]:
-    """Turn this package's errors into the HTTP status that tells the caller whose fault it is."""
+    """Turn this package's errors into the HTTP status that tells the caller whose fault it is.
+
+    In `drum score`, which has no caller, they end the command.
+    """
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
-    from nimdrum.web.answers import brief, remember
+    from nimdrum.web.answers import brief, remember, status_of
 
     try:
-        yield
+        with _ending_drum_score():
+            yield
     except HTTPStatusError as error:
         remember(error)
-        raise CustomHTTPError(str(error), error.status) from error
+        # DRUM logs it with its stack, and one is enough.
+        raise CustomHTTPError(str(error), error.status) from None
     except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
-        raise CustomHTTPError(brief(error), 503) from error
+        raise CustomHTTPError(brief(error), status_of(error)) from None

@@ -57,6 +57,12 @@ def read_hosting(
     )
 
 
+def is_drum_score(argv: Sequence[str] | None = None) -> bool:
+    """Whether this process is the command `drum score`: a person sees it, and it has nothing to do after an error."""
+    argv = sys.argv if argv is None else argv
+    return len(argv) > 1 and Path(argv[0]).name == "drum" and argv[1] == "score"
+
+
 def gunicorn_master(parent: int) -> int:
     """`parent` if it is a gunicorn, else 0: the parent of an orphaned worker is init, which never ends.
 

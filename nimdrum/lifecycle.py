@@ -4,11 +4,12 @@ DRUM has no hook for its own end, and each of its servers ends in another way (d
 """
 
 import atexit
+import logging
 import os
 import signal
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from nimdrum.errors import NimdrumError
 from nimdrum.facts import log_facts
@@ -22,6 +23,8 @@ WATCH_EVERY_SEC = 1.0
 LONGEST_PAUSE_SEC = 30.0
 GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 ORPHAN_GRACE_SEC = 10.0
+LAST_ANSWERS_SEC = 5.0
+"""From the engine's end to the server's: batches in flight answer with what they have, all others get the cause."""
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
 
 log = get_logger("hooks")
@@ -62,6 +65,25 @@ def say_goodbye_at_exit(attachment: Attachment) -> None:
         signal.signal(number, handler)
 
 
+class EndOfCommand(SystemExit):
+    """Ends `drum score` with code 1; Python prints its text when all else is done."""
+
+
+def end_command(error: NimdrumError, attachment: Attachment | None) -> NoReturn:
+    """End `drum score` so that `error` is the last that its user reads: after the engine's end, and without a stack.
+
+    DRUM logs whatever ends it, with its traceback, and lets it through.
+    """
+    if attachment is not None:
+        let_go(attachment)
+    logging.getLogger("drum").addFilter(_is_not_our_end)
+    raise EndOfCommand(f"ERROR: {error}")
+
+
+def _is_not_our_end(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and record.exc_info[0] is EndOfCommand)
+
+
 def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
     """Start the thread that watches over the engine of a server."""
     threading.Thread(target=_watch, args=(hosting, attachment), name="nimdrum-watch", daemon=True).start()
@@ -83,14 +105,17 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
                 log.critical("%s", describe_failure(state))
                 if hosting.error_server:
                     return  # health answers 513 with the cause from now on
+                time.sleep(LAST_ANSWERS_SEC)
                 _halt(hosting, attachment)
             elif state.phase is Phase.RUNNING and state.engine_pid != told:
                 told = state.engine_pid
                 log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
             pause_sec = WATCH_EVERY_SEC
-        except (NimdrumError, OSError) as error:
-            log.error("%s", error)
-            pause_sec = min(2 * pause_sec, LONGEST_PAUSE_SEC)  # a full disk, say, may last
+        except (
+            Exception
+        ) as error:  # whatever it is: who watches must not end for it, and it may last, as a full disk does
+            log.error("%s", error, exc_info=not isinstance(error, (NimdrumError, OSError)))
+            pause_sec = min(2 * pause_sec, LONGEST_PAUSE_SEC)
 
 
 def _halt(hosting: Hosting, attachment: Attachment) -> None:

@@ -40,6 +40,7 @@ class Settings:
     n: int
     response_format: dict[str, Any] | None
     split_reasoning: bool
+    per_row_columns: bool
     extra_output_columns: bool
     max_concurrency: int
     row_timeout_sec: float
@@ -103,6 +104,7 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         n=whole("n"),
         response_format=read_response_format(value("response_format")),
         split_reasoning=value("split_reasoning"),
+        per_row_columns=value("per_row_columns"),
         extra_output_columns=value("extra_output_columns"),
         max_concurrency=whole("max_concurrency"),
         row_timeout_sec=value("row_timeout_sec"),

@@ -34,6 +34,8 @@ class Completion:
     """From the first request for the row to its last answer, waiting between tries included."""
     attempts: int = field(default=0, compare=False)
     """Requests that were sent for the row."""
+    incomplete: str = ""
+    """Why further choices are missing that were asked for one by one, as a row error; empty when none is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nimdrum.scoring.answer import RowFailure
 from nimdrum.scoring.body import NOTHING_OWN, Message, Own
+from nimdrum.scoring.reader import texts_of
 
 MESSAGES = "messages"
 COLUMNS = ("system_prompt", "max_tokens", "temperature", MESSAGES)
@@ -23,11 +24,6 @@ Columns = Mapping[str, Sequence[str]]
 def own_columns(frame: pd.DataFrame, prompt_column: str) -> dict[str, list[str]]:
     """The cells of the columns that are there, as text."""
     return {name: texts_of(frame, name) for name in COLUMNS if name in frame.columns and name != prompt_column}
-
-
-def texts_of(frame: pd.DataFrame, column: str) -> list[str]:
-    """The cells of a column by position; None and NaN, which other readers give, are empty."""
-    return [value if isinstance(value, str) else "" if pd.isna(value) else str(value) for value in frame[column]]
 
 
 def own_of(columns: Columns, index: int) -> Own | RowFailure:
@@ -43,7 +39,7 @@ def own_of(columns: Columns, index: int) -> Own | RowFailure:
             messages=_messages(cells.get(MESSAGES, "")),
         )
     except ValueError as error:
-        return RowFailure("bad_row", str(error), 400)
+        return RowFailure("bad_row", f"{error} (if the column means something else: per_row_columns)", 400)
 
 
 def _tokens(cell: str) -> int | None:

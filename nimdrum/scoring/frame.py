@@ -11,7 +11,6 @@ from nimdrum.scoring.row import Result
 EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_tokens", "latency_sec", "attempts")
 REASONING = "reasoning"
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
-RESERVED = "Predictions"  # DRUM's own name for the answer; an extra column of that name stops `drum score`
 
 
 def assemble(
@@ -73,7 +72,7 @@ def _texts(results: Sequence[Result], number: int) -> list[object]:
 def _row_error(result: Result) -> str:
     if isinstance(result, RowFailure):
         return str(result)
-    return f"empty_answer: {result.blank_reason}" if result.blank_reason else ""
+    return f"empty_answer: {result.blank_reason}" if result.blank_reason else result.incomplete
 
 
 def _choice_names(n: int) -> list[str]:

@@ -110,9 +110,14 @@ def _unique(header: list[str]) -> list[str]:
 
 def _read_json(text: str) -> pd.DataFrame:
     try:
-        records = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+        return _frame_of(json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number))
+    except BadInputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"The scoring data looks like JSON, but cannot be read: {error}.") from None
+
+
+def _frame_of(records: Any) -> pd.DataFrame:
     if isinstance(records, dict):
         records = [records]
     columns: dict[str, None] = {}
@@ -155,13 +160,28 @@ def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
 
 
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
-    """The prompt of each row, by position; None and NaN, which other readers give, are empty. Raises BadInputError."""
+    """The prompt of each row, see `texts_of`. Raises BadInputError when there is no such column."""
     if column not in frame.columns:
-        found = [str(name)[:SHOWN_CHARACTERS] for name in frame.columns]
+        found = [_shown(str(name)[:SHOWN_CHARACTERS]) for name in frame.columns]
         shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
         raise BadInputError(
             f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "
             "Rename the column, or set the runtime parameter prompt_column_name."
         )
-    values = frame[column].tolist()
-    return [value if isinstance(value, str) else "" if pd.isna(value) else str(value) for value in values]
+    return texts_of(frame, column)
+
+
+def _shown(name: str) -> str:
+    """A column name as a person can tell it apart: in quotes where blanks or invisible characters belong to it."""
+    return name if name.strip() == name and name.isprintable() else repr(name)
+
+
+def texts_of(frame: pd.DataFrame, column: str) -> list[str]:
+    """The cells of a column as text, by position; None and NaN, which other readers give, are empty."""
+    return [_text(value) for value in frame[column].tolist()]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)

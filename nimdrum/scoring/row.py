@@ -15,6 +15,7 @@ from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.supervisor.attach import Endpoint
+from nimdrum.web.answers import brief, status_of
 
 BAD_REQUEST = (400, 422)
 SUSPECT_AFTER = 2
@@ -130,14 +131,15 @@ class RowSender:
                 return alone  # it was not because of n
             first = alone
             self._remember_n_refused(n, greedy)
-        texts, tokens = list(first.texts), first.completion_tokens
+        texts, tokens, incomplete = list(first.texts), first.completion_tokens, ""
         while not greedy and len(texts) < n:
             another = self._ask(trip, 1)
             if isinstance(another, RowFailure):
-                return another
+                incomplete = f"{another.kind}: {len(texts)} of {n} choices are there; {another.message}"
+                break
             texts += another.texts
             tokens = None if tokens is None or another.completion_tokens is None else tokens + another.completion_tokens
-        return replace(first, texts=tuple(texts), completion_tokens=tokens)
+        return replace(first, texts=tuple(texts), completion_tokens=tokens, incomplete=incomplete)
 
     def _remember_n_refused(self, n: int, greedy: bool) -> None:
         if not self._n_refused:
@@ -154,7 +156,7 @@ class RowSender:
                     answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
                 self._budget.give_up(trip.answers_at_begin)
-                return RowFailure("engine_down", str(error), 503)
+                return RowFailure("engine_down", brief(error), status_of(error))
             self._note(answer)
             if not isinstance(answer, TryAgain):
                 self._budget.answered()
@@ -201,7 +203,10 @@ class RowSender:
         sampling = trip.sampling
         if sampling.model != endpoint.model:
             sampling = replace(sampling, model=endpoint.model)
-        body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+        try:
+            body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+        except RecursionError:
+            return RowFailure("bad_row", "messages is nested too deeply", 400)
         trip.sent += 1
         timeout_sec = min(left, self._client_timeout_sec)
         try:

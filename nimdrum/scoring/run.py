@@ -1,12 +1,14 @@
 """Many rows at once, in threads (which gevent turns into greenlets), results in the order of the rows."""
 
 import itertools
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
+from nimdrum.log import event, get_logger
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
 
@@ -17,6 +19,13 @@ FIRST_ROW_SEC = 0.1
 
 Row = TypeVar("Row")
 
+log = get_logger("score")
+
+
+def _spawn(work: Callable[[], None]) -> None:
+    # Daemons, because a thread that waits for the engine must not keep the process from ending.
+    threading.Thread(target=work, name="nimdrum-row", daemon=True).start()
+
 
 def run_rows(
     rows: Sequence[Row],
@@ -25,15 +34,16 @@ def run_rows(
     stopped: threading.Event,
     done: Callable[[Result], None],
     tick: Callable[[], None],
+    spawn: Callable[[Callable[[], None]], None] = _spawn,
 ) -> list[Result]:
     """`send` every row, at most `window` at a time; one goes first, then the crowd, as the window opens.
 
     The crowd waits for the first row no longer than FIRST_ROW_SEC, and not at all where the engine has answered
     lately. `done` is told each result and `tick` is called about twice a second, both in the calling thread. When the
     calling thread is interrupted, `stopped` is set and the threads end with the request that they are in.
-    Raises what `send` raised, if it did.
+    Raises what `send` raised, if it did. Where the container allows fewer threads than the window, those send all rows.
     """
-    crowd = _Crowd(rows, send, window, stopped)
+    crowd = _Crowd(rows, send, window, stopped, spawn)
     told, ticked = 0, time.monotonic()
     try:
         if rows and not window.is_warm:
@@ -60,26 +70,41 @@ class _Crowd(Generic[Row]):
     """
 
     def __init__(
-        self, rows: Sequence[Row], send: Callable[[Row], Result], window: Window, stopped: threading.Event
+        self,
+        rows: Sequence[Row],
+        send: Callable[[Row], Result],
+        window: Window,
+        stopped: threading.Event,
+        spawn: Callable[[Callable[[], None]], None],
     ) -> None:
         self._rows = rows
         self._send = send
         self._window = window
         self._stopped = stopped
+        self._spawn = spawn
         self._next = iter(range(len(rows)))
         self._finished = itertools.count(1)
         self._threads = 0
+        self._told_of_limit = False
         self._wake = threading.Event()
         self._fresh: deque[Result] = deque()
         self._results: list[Result | None] = [None] * len(rows)
         self._error: BaseException | None = None
 
     def grow(self, size: int) -> None:
-        """Have `size` threads, or one for each row when those are fewer."""
+        """Have `size` threads, or one for each row when those are fewer, or as many as can be had."""
         for _ in range(min(size, len(self._rows)) - self._threads):
+            try:
+                self._spawn(self._work)
+            except RuntimeError as error:
+                # "can't start new thread": a container's limit, which all its processes share.
+                if not self._threads:
+                    raise
+                if not self._told_of_limit:
+                    self._told_of_limit = True
+                    event(log, "score.threads", level=logging.WARNING, threads=self._threads, wanted=size, error=error)
+                return  # the next call tries again
             self._threads += 1
-            # Daemons, because a thread that waits for the engine must not keep the process from ending.
-            threading.Thread(target=self._work, name="nimdrum-row", daemon=True).start()
 
     def wait_for_first(self, timeout_sec: float) -> None:
         deadline = time.monotonic() + timeout_sec

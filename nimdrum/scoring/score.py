@@ -11,7 +11,7 @@ from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
 from nimdrum.scoring.client import Carrier, Flight
 from nimdrum.scoring.control import MESSAGES, own_columns, own_of
-from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, check_target
+from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.row import Engine, Result, RowSender
@@ -33,9 +33,7 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
     first row), RowsFailedError (see `assemble`), CallerGoneError.
     """
     settings, target = model.settings, model.hosting.target_column
-    if settings.extra_output_columns:
-        check_target(target, settings.n)
-    rows = _Rows(frame, settings.prompt_column)
+    rows = _Rows(frame, settings.prompt_column, settings.per_row_columns)
     with rows_span(len(frame)):
         results: list[Result] = [EMPTY_PROMPT] * len(frame)
         asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
@@ -50,8 +48,8 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
 class _Rows:
     """What the frame asks, row by row: a prompt, or a conversation, and what the row sets for itself."""
 
-    def __init__(self, frame: pd.DataFrame, prompt_column: str) -> None:
-        self.own = own_columns(frame, prompt_column)
+    def __init__(self, frame: pd.DataFrame, prompt_column: str, per_row_columns: bool) -> None:
+        self.own = own_columns(frame, prompt_column) if per_row_columns else {}
         conversations_only = MESSAGES in self.own and prompt_column not in frame.columns
         self.prompts = [""] * len(frame) if conversations_only else prompts_of(frame, prompt_column)
 
@@ -68,12 +66,12 @@ def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
     settings, attachment = model.settings, model.attachment
     began = time.monotonic()
     request_deadline = began + (model.request_timeout_sec if model.hosting.request_timeout_sec else float("inf"))
-    endpoint = model.ready()
+    caller = current_caller()
+    endpoint = model.ready(stopped=caller.gone)
     traffic = traffic_to(
         str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
     )
     traffic.gate.found(endpoint)
-    caller = current_caller()
     call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
     sender = RowSender(
         Engine(endpoint, call.client, call.wait_ready, call.lost),

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from nimdrum.errors import ChatError, EngineStartError, HTTPStatusError
-from nimdrum.health import RETRY_AFTER_SEC
+from nimdrum.health import DRUM_PIPELINE_ERROR, RETRY_AFTER_SEC
+from nimdrum.web.caller import current_caller
 
 NOTE = "nimdrum_error"
 OUR_ANSWER = "nimdrum_answer"
@@ -26,9 +27,16 @@ def brief(error: BaseException) -> str:
     return text.partition(" Its last log lines:")[0] if isinstance(error, EngineStartError) else text
 
 
+def status_of(error: BaseException) -> int:
+    """The HTTP status for an error of this package: 513, as on the health routes, for an engine that will never be."""
+    if isinstance(error, HTTPStatusError):
+        return error.status
+    return DRUM_PIPELINE_ERROR if isinstance(error, EngineStartError) else 503
+
+
 def error_answer(error: BaseException) -> tuple[dict[str, Any], int]:
     """Body and status for an error that was raised before DRUM's own handlers."""
-    status = error.status if isinstance(error, HTTPStatusError) else 503
+    status = status_of(error)
     return {"message": brief(error), "error": openai_error(error, status)}, status
 
 
@@ -53,7 +61,7 @@ def finish(response: Any, route: str | None) -> None:
     if g.get(OUR_ANSWER):
         return
     if response.status_code >= 500 and USER_ERROR not in response.headers:
-        request_id = response.headers.get("X_Request_ID", "unknown")
+        request_id = current_caller().request_id or "unknown"
         message = f"ERROR: the server failed on this request. Its log has the cause, under request id {request_id}."
         _replace(response, {"message": message})
     if route in ("chat", "models") and response.is_json:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
+from nimdrum.errors import ChatError
 
 OURS = "datarobot_"
 """Fields with this beginning are DataRobot's (association id, metrics, ...): an engine may refuse them."""
 LENGTHS = ("max_tokens", "max_completion_tokens")
+MOST_CHOICES = 128
+"""OpenAI's own bound for `n`, and that of the runtime parameter. An engine's own is far higher, where it has one."""
 SYSTEM_ROLES = ("system", "developer")
 
 
@@ -26,11 +29,26 @@ def chat_body(params: Mapping[str, Any], served: str, defaults: Defaults | None 
 
     The name that DataRobot's clients send, an empty one and none at all mean the served model. Another name goes
     through: that it is unknown is for the engine to say. `defaults` fills in what the caller left out.
+    Raises ChatError (400) when more than MOST_CHOICES answers are asked for.
     """
+    _check_choices(params.get("n"))
     body = {name: value for name, value in params.items() if not name.startswith(OURS)}
     if body.get("model") in (None, "", DEFAULT_MODEL_NAME):
         body["model"] = served
     return body if defaults is None else _with_defaults(body, defaults)
+
+
+def _check_choices(n: Any) -> None:
+    """One request must not take the whole engine. What is no number is for the engine to refuse."""
+    try:
+        many = float(n) > MOST_CHOICES
+    except OverflowError:
+        many = True
+    except (TypeError, ValueError):
+        return
+    if many:
+        message = f"n is {str(n)[:40]}; allowed are at most {MOST_CHOICES} choices in one request. Send several."
+        raise ChatError(message, 400, {"message": message, "type": "invalid_request_error", "param": "n", "code": 400})
 
 
 def _with_defaults(body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A stream of the engine as `openai` chunks. It always ends with a reason: what breaks off ends in an error event."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.scoring.answer import clean
@@ -18,7 +18,7 @@ CHUNK = "chat.completion.chunk"
 SURROGATE = "\\ud"  # how an escaped half of a surrogate pair begins in JSON
 
 
-def read_chunks(exchange: Exchange, model: str) -> Iterator["ChatCompletionChunk"]:
+def read_chunks(exchange: Exchange, model: str) -> Generator["ChatCompletionChunk", None, None]:
     """The chunks of an answer, each as soon as it is there; the exchange is closed at the end.
 
     DRUM replaces an exception before the first chunk by a general 500 and cuts the connection at a later one, which

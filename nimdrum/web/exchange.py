@@ -81,8 +81,8 @@ class Exchange:
             raise Refused(f"no connection to the engine ({error.strerror or type(error).__name__})") from error
         self._sock = self._connection.sock  # http.client forgets it once the head is read
         self._sock.settimeout(max(timeout_sec, 0) + 2 * WATCH_EVERY_SEC)  # the watch is sooner
-        threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
         try:
+            threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
             self._response = self._send(ask)
         except BaseException:
             self.close()

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from drum_process import drum_score
+from drum_process import Drum, drum_score
 from edge_world import KEY, REPOSITORY, World
 from fake_nim.run import wait_for
 
@@ -49,13 +49,22 @@ def test_a_nim_image_goes_through_the_same_code(world: World, tmp_path: Path, li
     assert world.starts()[0]["env"]["NGC_API_KEY"] == KEY
 
 
+def ends_with(drum: Drum, words: str) -> None:
+    """The last that was printed is our error, and nowhere is a stack that it would have to be found in."""
+    _, mark, last = f"\n{drum.printed}".rpartition("\nERROR: ")
+    assert mark, drum.printed
+    assert words in last
+    assert all(line.startswith("  | ") for line in last.splitlines()[1:])  # the engine's last lines belong to it
+    assert "Traceback" not in drum.printed
+
+
 def test_a_start_that_fails_ends_with_the_cause(world: World, tmp_path: Path) -> None:
     """Exit code 1, the sentence and the last log line on the screen, no output file, no process."""
     world.fake(die_before_ready=True, last_lines=("Detected 0 compatible profile(s).",))
     output = tmp_path / "answers.csv"
     with drum_score(world, EXAMPLES, output) as drum:
         assert drum.exit_code() == 1
-    assert "No model profile runs on the free GPUs here" in drum.printed
+    ends_with(drum, "No model profile runs on the free GPUs here")
     assert "Detected 0 compatible profile(s)." in drum.printed
     world.wait_until_empty()
 
@@ -67,7 +76,7 @@ def test_a_missing_column_ends_with_the_columns_found(world: World, tmp_path: Pa
     rows.write_text("question\nwhat?\n")
     with drum_score(world, rows, tmp_path / "answers.csv") as drum:
         assert drum.exit_code() == 1
-    assert "Columns found: question" in drum.printed
+    ends_with(drum, "Columns found: question")
     world.wait_until_empty()
 
 
@@ -76,7 +85,7 @@ def test_a_bad_parameter_stops_before_anything_starts(world: World, tmp_path: Pa
     world.fake()
     with drum_score(world, EXAMPLES, tmp_path / "answers.csv", max_tokens=0) as drum:
         assert drum.exit_code() == 1
-    assert "max_tokens is 0; allowed is a number from 1 to" in drum.printed
+    ends_with(drum, "max_tokens is 0; allowed is a number from 1 to")
     assert world.starts() == []
 
 

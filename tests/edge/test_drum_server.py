@@ -99,6 +99,18 @@ def test_a_dead_engine_ends_the_server(world: World, worker_class: str) -> None:
     world.wait_until_empty()
 
 
+@pytest.mark.parametrize("worker_class", ["", "sync", "gevent"], ids=["werkzeug", "gunicorn sync", "gunicorn gevent"])
+def test_a_dead_engine_does_not_take_the_answers_along(world: World, worker_class: str) -> None:
+    """A batch in which the engine dies for good is still answered, with what there is; only then the server ends."""
+    world.fake(crash_after=20, seconds_per_token=0.01)
+    with drum_server(world, worker_class=worker_class, max_concurrency=4, max_watchdog_restarts=0) as drum:
+        drum.wait_health(200)
+        answer = predict(drum.url, "promptText\n" + "a prompt\n" * 40)
+        assert answer.status_code == 200
+        assert answer.json()["predictions"].count("echo: a prompt") == 20
+        assert drum.exit_code() == 3, drum.printed
+
+
 def test_with_the_error_server_the_cause_stays_readable(world: World) -> None:
     """DRUM's error server was asked for: health answers 513 with the cause instead."""
     world.environ["WITH_ERROR_SERVER"] = "1"

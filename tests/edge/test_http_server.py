@@ -76,6 +76,15 @@ def walk_the_states(drum: Drum, path: Path) -> None:
             assert answer.status_code == STATUS.get(phase, 503), (phase, route)
             assert "Traceback" not in answer.text
         assert ("The disk is full." in answer.text) == (phase is not Phase.RUNNING)
+    for answer in (
+        requests.post(f"{drum.url}/predict/", data="promptText\nhello\n", timeout=READY_SEC),
+        requests.post(f"{drum.url}/v1/chat/completions", json=ASK, timeout=READY_SEC),
+        requests.get(f"{drum.url}/v1/models", timeout=READY_SEC),
+        requests.get(f"{drum.url}/nim/v1/models", timeout=READY_SEC),
+    ):
+        assert (answer.status_code, "Retry-After" in answer.headers) == (513, False), answer.url
+        assert "The disk is full." in answer.text
+        assert "Traceback" not in answer.text
     path.unlink()
     assert requests.get(f"{drum.url}/health/", timeout=READY_SEC).status_code == 503
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nimdrum.hosting import Hosting, gunicorn_master, read_hosting
+from nimdrum.hosting import Hosting, gunicorn_master, is_drum_score, read_hosting
 
 SCORE = ["drum", "score", "--code-dir", "."]
 SERVER = ["drum", "server", "--code-dir", "."]
@@ -63,6 +63,20 @@ def test_facts(argv: list[str], environ: dict[str, str], facts: dict[str, Any]) 
     """One fact, or a few, for each way to start DRUM."""
     found = hosting(environ, argv)
     assert {name: getattr(found, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["/opt/drum/bin/drum", "score", "--input", "x"], True),
+        (SERVER, False),
+        (["mine.py", "score"], False),
+        ([], False),
+    ],
+)
+def test_only_drums_own_command_is_ended(argv: list[str], expected: bool) -> None:
+    """A script that uses the hooks gets exceptions, whatever its arguments."""
+    assert is_drum_score(argv) is expected
 
 
 def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import socket
+import struct
 import threading
 import time
 from pathlib import Path
@@ -195,6 +196,23 @@ def test_a_refusal_keeps_its_status(face: Face, engine: Engine, status: int) -> 
             chat.complete({**ASK, "stream": streaming}, face.model)
         assert (refused.value.status, refused.value.retry_after) == (status, "7")
         assert refused.value.error["param"] == "p"
+
+
+def test_a_stream_that_begins_with_an_error_is_hung_up_at_once(face: Face, engine: Engine) -> None:  # noqa: F811
+    """The engine may keep the connection open, and a server may keep the error."""
+    error = json.dumps({"error": {"message": "because", "type": "T", "code": 400}}).encode()
+
+    def keep_open(handler: Any) -> None:
+        stream(handler, error, end=False)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        if handler.connection.recv(1) == b"":
+            raise ConnectionResetError
+
+    engine.reply = keep_open
+    with pytest.raises(ChatError, match="because") as refused:
+        chat.complete({**ASK, "stream": True}, face.model)
+    assert engine.left.wait(LIMIT_SEC)
+    assert refused.value.__traceback__  # it is still kept
 
 
 def test_defaults_for_chat_when_asked(tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """The pure parts of the HTTP face: events, paths, headers, bodies, errors, metrics text."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimdrum.errors import ChatError
 from nimdrum.facts import facts
+from nimdrum.parameters import read_parameters
 from nimdrum.web.caller import LONGEST_ID, Caller, safe_id
-from nimdrum.web.chat_body import Defaults, chat_body
+from nimdrum.web.chat_body import MOST_CHOICES, Defaults, chat_body
 from nimdrum.web.engine_error import engine_error
 from nimdrum.web.forward import PathRefused, engine_target, to_caller, to_engine
 from nimdrum.web.prometheus import engine_lines, observation, render
 from nimdrum.web.sse import events
 
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)))
 
 
@@ -132,11 +136,31 @@ JSON = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.lists(st
 ASK = {"messages": [{"role": "user", "content": "hi"}]}
 
 
-@given(st.dictionaries(st.text().filter(lambda name: not name.startswith("datarobot_") and name != "model"), JSON))
+@given(
+    st.dictionaries(
+        st.text().filter(lambda name: not name.startswith("datarobot_") and name not in ("model", "n")), JSON
+    )
+)
 def test_every_field_goes_through(fields: dict[str, object]) -> None:
     """As it came, whatever it is; DataRobot's own are taken out, and the model is filled in."""
     params = {**fields, "datarobot_association_id": "1", "datarobot_metrics": {}, "datarobot_new": 1}
     assert chat_body(params, "served") == {**fields, "model": "served"}
+
+
+@pytest.mark.parametrize("n", [129, 1000, 1000.0, "1000", 10**400, float("inf")])
+def test_more_choices_than_openai_allows_are_refused(n: object) -> None:
+    """One caller would take the whole engine. The bound is that of the runtime parameter of the same name."""
+    assert read_parameters(ROOT)["n"].maximum == MOST_CHOICES
+    with pytest.raises(ChatError, match="at most 128") as refused:
+        chat_body({**ASK, "n": n}, "m")
+    assert refused.value.status == 400
+    assert (refused.value.error["type"], refused.value.error["param"]) == ("invalid_request_error", "n")
+
+
+@pytest.mark.parametrize("n", [None, 1, 128, 0, -1, 1.5, True, "two", [1000], {}, float("nan")])
+def test_other_values_of_n_are_for_the_engine_to_judge(n: object) -> None:
+    """As all other fields are."""
+    assert chat_body({**ASK, "n": n}, "m")["n"] is n
 
 
 @pytest.mark.parametrize("name", [None, "", "datarobot-deployed-llm"])

@@ -7,6 +7,7 @@ cannot hold (a lone surrogate) cannot be sent at all. All other text comes back 
 import csv
 import io
 import json
+import sys
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,7 @@ from nimdrum.errors import BadInputError
 from nimdrum.scoring.reader import prompts_of, read_rows
 
 SECRET = "my confidential prompt"
+DEEP = 600 if sys.version_info < (3, 12) else 1200  # json reads it, our own walk through it does not end well
 
 
 def prompts(body: bytes | str) -> list[str]:
@@ -232,6 +234,8 @@ def test_column_names_are_told_apart(header: list[str]) -> None:
         pytest.param(f'[{{"promptText": "{SECRET}\t"}}]'.encode(), 400, "line 1 column", id="a raw tab in JSON"),
         pytest.param(f'[{{"a": "b"}}, "{SECRET}"]'.encode(), 400, "Entry 2", id="a JSON entry that is no object"),
         pytest.param(b'[{"a": ' + b"[" * 100_000, 400, "cannot be read", id="JSON nested without end"),
+        pytest.param(b'[{"a": ' + b"[" * DEEP + b"]" * DEEP + b"}]", 400, "cannot be read", id="JSON nested deeply"),
+        pytest.param(b'[{"a": [' + b"7" * 5000 + b"]}]", 400, "cannot be read", id="a number of 5000 digits in a list"),
     ],
 )
 def test_what_cannot_be_read(body: bytes, status: int, words: str) -> None:
@@ -258,7 +262,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     ("values", "expected"),
     [
         (["a", None, float("nan"), pd.NA, ""], ["a", "", "", "", ""]),
-        ([7, 1.5, True], ["7", "1.5", "True"]),
+        ([7, 1.5, True, ["a", 1]], ["7", "1.5", "True", "['a', 1]"]),
         ([], []),
     ],
     ids=["gaps are empty", "other types are their text", "no rows"],
@@ -278,6 +282,8 @@ def test_a_missing_column_lists_what_was_found() -> None:
     assert caught.value.status == 400
     with pytest.raises(BadInputError, match=r"column19, \.\.\."):
         prompts(",".join(f"column{i}" for i in range(500)))
+    with pytest.raises(BadInputError, match=r"found: 'promptText ', '\\u200bid', a b\."):
+        prompts("promptText ,\u200bid,a b\nx,1,2\n")
     with pytest.raises(BadInputError, match="Columns found: none"):
         prompts("[]")
 

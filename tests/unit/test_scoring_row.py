@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.answer import Completion, RowFailure
-from nimdrum.scoring.body import Sampling
+from nimdrum.scoring.body import Own, Sampling
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
+from nimdrum.scoring.frame import assemble
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
 from nimdrum.scoring.row import Engine, RowSender
 from nimdrum.supervisor.attach import Endpoint
@@ -174,15 +175,29 @@ def test_the_row_follows_the_engine_to_its_new_port() -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [EngineStartError("the cause"), EngineUnavailableError("the cause"), SupervisorError("the cause")],
-    ids=lambda e: type(e).__name__,
+    ("error", "status"),
+    [
+        pytest.param(EngineStartError("the cause Its last log lines:\n  | internals"), 513, id="given up"),
+        pytest.param(EngineUnavailableError("the cause"), 503, id="not there now"),
+        pytest.param(SupervisorError("the cause"), 503, id="no supervisor"),
+    ],
 )
-def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception) -> None:
-    """With the supervisor's words, as the engine's fault."""
+def test_an_engine_that_does_not_come_back_fails_the_row(error: Exception, status: int) -> None:
+    """With the supervisor's words but none of the engine's log, as the engine's fault."""
     w = world(Unreachable("reset"), ready=[error])
-    assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", 503)
+    assert w.sender().send("Hi", deadline=100) == RowFailure("engine_down", "the cause", status)
     assert len(w.sent) == 1
+
+
+def test_a_conversation_nested_too_deeply_costs_its_row() -> None:
+    """What one cell of the input holds must not end the whole batch."""
+    content: list[Any] = []
+    for _ in range(100_000):
+        content = [content]
+    w = world(said("x"))
+    result = w.sender().send("", deadline=100, own=Own(messages=({"role": "user", "content": content},)))
+    assert result == RowFailure("bad_row", "messages is nested too deeply", 400)
+    assert w.sent == []
 
 
 def test_a_slow_answer_is_not_asked_for_again() -> None:
@@ -325,10 +340,14 @@ def test_other_failures_are_not_blamed_on_n() -> None:
     assert counts(w) == [3]
 
 
-def test_a_choice_that_fails_fails_the_row() -> None:
-    """A row with some of its choices is not what was asked for."""
-    w = world(N_REFUSED, said("a"), refused(404, "gone"))
-    assert w.sender(n=3, temperature=0.7).send("Hi", deadline=100) == RowFailure("refused", "gone", 404)
+def test_a_choice_that_fails_does_not_cost_the_others() -> None:
+    """The row has the choices that were answered, and an error that says how many those are."""
+    w = world(N_REFUSED, said("a", tokens=1), said("b", tokens=2), refused(404, "gone"))
+    result = w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
+    expected = "refused: 2 of 3 choices are there; gone"
+    assert result == Completion(("a", "b"), "stop", 11, 3, incomplete=expected)
+    frame = assemble([result], "resultText", 3, True)
+    assert frame[["resultText", "choice_2", "choice_3", "row_error"]].to_numpy().tolist() == [["a", "b", "", expected]]
 
 
 STEPS = st.one_of(

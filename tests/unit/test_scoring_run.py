@@ -50,6 +50,27 @@ def threads_end() -> Iterator[None]:
             assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_a_container_that_allows_few_threads(limit: int) -> None:
+    """The threads that there are send all rows; only without a single one the call fails."""
+    started: list[threading.Thread] = []
+
+    def spawn(work: Callable[[], None]) -> None:
+        if len(started) == limit:
+            raise RuntimeError("can't start new thread")
+        started.append(threading.Thread(target=work, name="nimdrum-row", daemon=True))
+        started[-1].start()
+
+    prompts = [str(i) for i in range(50)]
+    call = (prompts, answer, Window(16), threading.Event(), nothing, nothing, spawn)
+    if limit == 0:
+        with pytest.raises(RuntimeError, match="new thread"):
+            run_rows(*call)
+    else:
+        assert [result.texts[0] for result in run_rows(*call) if isinstance(result, Completion)] == prompts
+        assert len(started) == limit
+
+
 class Gauge:
     """Counts who is inside `send`, and the most that ever were."""
 
