@@ -73,7 +73,7 @@ def read_tree(path: Path) -> Tree | None:
 
 def disk_error(error: Exception, folder: Path) -> Exception:
     """An error of the file system as a sentence about `folder`; every other one as it is."""
-    if not isinstance(error, OSError) or isinstance(error, WeightsError):
+    if not isinstance(error, OSError):
         return error
     parent = folder.parent if folder.name == STAGING else folder
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
