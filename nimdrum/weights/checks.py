@@ -48,6 +48,7 @@ def read_sums(text: str) -> dict[str, str]:
                 f"find . -type f ! -name {SUMS} -print0 | xargs -0 sha256sum > {SUMS}"
             )
         sums[match[2].removeprefix("./")] = match[1].lower()
+    sums.pop(SUMS, None)  # `sha256sum * > SHA256SUMS` for the second time: no file can hold its own sum
     return sums
 
 

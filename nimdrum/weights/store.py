@@ -70,7 +70,8 @@ class Store:
 
         source = self._source
         try:
-            if not source.folder and (single := self._head(source.path, source.name)):
+            single = None if source.folder else self._head(source.path, source.name)
+            if single and (single.size or source.scheme in ("https", "http")):
                 return [single], {}
             if source.scheme in ("https", "http"):
                 return self._list_by_sums()
@@ -85,6 +86,8 @@ class Store:
         keys = {each.name for each in objects}
         # An empty object of a folder's name is how some tools write the folder itself.
         objects = [o for o in objects if o.name and (o.size or not any(k.startswith(f"{o.name}/") for k in keys))]
+        if not objects and single:
+            return [single], {}  # of no bytes; with others below it, it was how some tools write a folder
         if not objects:
             raise WeightsError(f"There is nothing at {source.shown}. Check the path in model_artifacts_uri.")
         sums = next((self._sums(each) for each in objects if each.name == SUMS), {})
@@ -174,7 +177,7 @@ def explain(error: Exception, source: Source, secrets: tuple[str, ...] = ()) -> 
     """What to tell the user. The words of the stores' own error codes are S3's, Azure's and Google's."""
     import obstore.exceptions as kinds
 
-    text = str(error).partition("\n\nDebug source")[0]
+    text, _, debug = str(error).partition("\n\nDebug source")
     status = _status(text)
     code = next(iter(re.findall(r"<Code>(\w+)</Code>", text)), "") or (f"HTTP {status}" if status else "")
     where, container = source.shown, source.root
@@ -208,8 +211,16 @@ def explain(error: Exception, source: Source, secrets: tuple[str, ...] = ()) -> 
     if status is not None and 400 <= status < 500 and status not in (408, 429):
         return WeightsError(f"The store refused the request for {where} ({code}): {seen}")
     if isinstance(error, kinds.BaseError | OSError):
-        return TransientError(f"The store of {where} cannot be reached, or broke off: {seen}")
+        return TransientError(f"The store of {where} cannot be reached, or broke off: {_cause(debug)}{seen}")
     return WeightsError(f"{where} cannot be opened: {type(error).__name__}: {seen}")
+
+
+def _cause(debug: str) -> str:
+    """Why there was no answer. obstore tells that only in the part of its text that is meant for developers."""
+    if "InvalidCertificate" in debug:
+        return "its certificate is not trusted here (a CA of your own goes into SSL_CERT_FILE). "
+    said = re.findall(r'(?:message|error): "([^"]+)"', debug)  # of the operating system and of its resolver
+    return f"{said[-1]}. " if said else ""
 
 
 def _status(text: str) -> int | None:

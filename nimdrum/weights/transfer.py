@@ -14,7 +14,7 @@ from typing import Protocol
 
 from nimdrum.errors import WeightsError
 from nimdrum.weights.arriving import Arriving, open_part
-from nimdrum.weights.checks import Digest
+from nimdrum.weights.checks import SUMS, Digest
 from nimdrum.weights.folder import disk_error
 from nimdrum.weights.parts import Journal, RemoteFile
 from nimdrum.weights.progress import Progress
@@ -143,6 +143,7 @@ class Transfer:
                             done += 1
             except TransientError as error:
                 trouble = error
+                self.progress.trouble = str(error)
             if offset == end:
                 return
             empty = empty + 1 if offset == before and trouble is None else 0
@@ -215,8 +216,9 @@ class Transfer:
         if verdict is False:
             kind = {"sha256": "SHA-256", "md5": "MD5 (ETag)", "multipart": "ETag"}[file.check.kind]
             other = " It may also be whole, uploaded in parts of a rare size: a SHA256SUMS beside it tells."
+            source = SUMS if file.check.kind == "sha256" else "the store"
             raise Damaged(
-                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as the store says. Upload it again."
+                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as {source} says. Upload it again."
                 + (other if file.check.kind == "multipart" else ""),
                 file.file_id,
                 each.resumed,

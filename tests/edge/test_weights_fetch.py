@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_nim.run import wait_for
+from fake_nim.run import free_port, wait_for
 from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
 
 from nimdrum.errors import SettingsError, WeightsError
@@ -20,6 +20,7 @@ from nimdrum.weights import fetch
 from nimdrum.weights.child import child_environment, command, request_json
 from nimdrum.weights.folder import LOCK, MARKER, OURS, STAGING
 from nimdrum.weights.parts import PART_BYTES
+from nimdrum.weights.publish import NEXT, OLD
 
 pytestmark = pytest.mark.xdist_group("weights")
 DEADLINE_SEC = 90.0
@@ -154,6 +155,54 @@ def test_another_uri_replaces_the_tree(s3: S3Server, target: Path) -> None:
     get(s3, target, uri=s3.uri("other/"))
     assert found(target) == {"config.json": b'{"v": 2}', "notes.txt": b"mine"}
     assert not (target / "sub").exists()
+
+
+def test_an_interrupted_publication_leaves_nothing_behind(s3: S3Server, target: Path) -> None:
+    """Killed between the final names and the marker, and then another tree is wanted: the first one's files go too."""
+    tree(s3)
+    get(s3, target)
+    (target / STAGING).mkdir()
+    (target / MARKER).rename(target / STAGING / NEXT)
+    s3.put("config.json", b'{"v": 2}', "other/")
+    get(s3, target, uri=s3.uri("other/"))
+    assert found(target) == {"config.json": b'{"v": 2}'}
+
+
+@pytest.mark.parametrize("left", [NEXT, OLD])
+def test_an_interrupted_publication_is_ended(s3: S3Server, target: Path, left: str) -> None:
+    """What has its final name already is not asked for again. A failure in between does not lose that."""
+    files = tree(s3)
+    get(s3, target)
+    (target / STAGING).mkdir()
+    (target / MARKER).rename(target / STAGING / left)
+    (target / "config.json").unlink()
+    s3.forget_reads()
+    s3.fault(truncate="llm/config.json")
+    with pytest.raises(WeightsError, match="shorter"):
+        get(s3, target)
+    s3.fault()
+    get(s3, target)
+    assert found(target) == files
+    assert {read["key"] for read in s3.reads()} == {"llm/config.json"}
+
+
+def test_an_empty_object_of_the_folders_name_is_no_model(s3: S3Server, target: Path) -> None:
+    """How some tools, and Azure with folders, write `llm/`: the URI without a slash means what lies below."""
+    s3.put("llm", b"", prefix="")
+    s3.put("config.json", b"{}")
+    get(s3, target, uri=s3.uri("llm"))
+    assert found(target) == {"config.json": b"{}"}
+    s3.put("alone", b"")
+    get(s3, target, uri=s3.uri("llm/alone"))
+    assert found(target) == {"alone": b""}
+
+
+def test_an_address_without_an_identity_is_asked_unsigned(s3: S3Server, target: Path) -> None:
+    """AWS_ENDPOINT_URL says where, not who: a public bucket there is read, and nobody asks the machine for a role."""
+    s3.put("config.json", b"{}")
+    fetch(f"s3://{BUCKET}/llm/", target, environ={"AWS_ENDPOINT_URL": s3.url, "AWS_REGION": "us-east-1"})
+    assert found(target) == {"config.json": b"{}"}
+    assert {read["who"] for read in s3.reads()} == {""}
 
 
 def test_one_object_is_a_tree_of_one(s3: S3Server, target: Path) -> None:
@@ -449,6 +498,12 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
     with pytest.raises(WeightsError, match="No byte came for"):
         get(s3, target, stall_timeout_sec=1.0)
     assert found(target) == {}
+
+
+def test_a_store_that_does_not_answer_says_why(target: Path) -> None:
+    """The reason of the operating system is in the sentence, not only that there is one."""
+    with pytest.raises(WeightsError, match="cannot be reached.*Connection refused"):
+        fetch(f"http://127.0.0.1:{free_port()}/model.gguf", target, stall_timeout_sec=1.0)
 
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:
