@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 BUCKET = "weights"
@@ -131,6 +132,23 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         process.kill()
         process.wait()
         log.close()
+
+
+@pytest.fixture(scope="module")
+def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def s3(s3_process: S3Server) -> S3Server:
+    """The server with an empty bucket, no faults and an empty record."""
+    s3_process.fault()
+    s3_process.ask_no_keys()
+    for each in s3_process.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        s3_process.client.delete_object(Bucket=BUCKET, Key=each["Key"])
+    s3_process.forget_reads()
+    return s3_process
 
 
 class Faulty:

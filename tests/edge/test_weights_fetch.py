@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_nim.run import free_port, wait_for
-from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
+from s3_server import BUCKET, CREDENTIAL, S3Server
 
 from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
@@ -26,23 +26,6 @@ pytestmark = pytest.mark.xdist_group("weights")
 DEADLINE_SEC = 90.0
 STALL_SEC = 60.0
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
-@pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
-    """The server with an empty bucket, no faults and an empty record."""
-    server.fault()
-    server.ask_no_keys()
-    for each in server.client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        server.client.delete_object(Bucket=BUCKET, Key=each["Key"])
-    server.forget_reads()
-    yield server
 
 
 @pytest.fixture
@@ -502,7 +485,7 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
 
 def test_a_store_that_does_not_answer_says_why(target: Path) -> None:
     """The reason of the operating system is in the sentence, not only that there is one."""
-    with pytest.raises(WeightsError, match="cannot be reached.*Connection refused"):
+    with pytest.raises(WeightsError, match=r"cannot be reached.*Connection refused"):
         fetch(f"http://127.0.0.1:{free_port()}/model.gguf", target, stall_timeout_sec=1.0)
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 from drum_process import drum_score, drum_server
 from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
-from s3_server import BUCKET, CREDENTIAL, S3Server, s3_server
+from s3_server import BUCKET, CREDENTIAL, S3Server
 from test_events import deployed, platform
 
 from nimdrum.engines.llamacpp import embedded_model
@@ -33,20 +32,12 @@ ROUTES = "NIM_MODEL_NAME NIM_MODEL_PATH HF_HUB_OFFLINE NIM_REPOSITORY_OVERRIDE N
 AWS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "eu-west-1"}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
 @pytest.fixture
-def s3(server: S3Server) -> Iterator[S3Server]:
+def s3(s3: S3Server) -> S3Server:
     """The server with a tree in its bucket: a configuration, and a model of two parts."""
-    server.fault()
-    server.forget_reads()
-    server.put("config.json", b"{}")
-    server.put("model.bin", b"w" * (2 * REQUEST))
-    yield server
+    s3.put("config.json", b"{}")
+    s3.put("model.bin", b"w" * (2 * REQUEST))
+    return s3
 
 
 def fetched(s3: S3Server, **changes: Any) -> dict[str, Any]:

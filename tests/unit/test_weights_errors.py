@@ -11,7 +11,9 @@ from nimdrum.weights.store import TransientError, explain
 
 def test_a_certificate_that_is_not_trusted_is_named() -> None:
     """obstore says it in its text for developers only; without it "cannot be reached" sends the user to the network."""
-    text = "Generic S3 error: HTTP error: error sending request\n\nDebug source:\n  InvalidCertificate(\n  UnknownIssuer,"
+    text = (
+        "Generic S3 error: HTTP error: error sending request\n\nDebug source:\n  InvalidCertificate(\n  UnknownIssuer,"
+    )
     told = explain(GenericError(text), parse_uri("s3://b/x"))
     assert isinstance(told, TransientError)
     assert "certificate is not trusted" in str(told)
