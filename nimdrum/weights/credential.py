@@ -78,6 +78,8 @@ def _own_options(source: Source) -> dict[str, Any]:
 def _text(credential: Credential, name: str, *, needed: bool = True) -> str:
     value = credential.get(name)
     if isinstance(value, str) and value.strip():
+        if not value.strip().isprintable():  # the store's library ends in a panic where a key has a line break in it
+            raise SettingsError(f"{PARAMETER} has a line break or another control character in {name}. Store it again.")
         return value.strip()
     if needed or value not in (None, ""):
         raise SettingsError(f"{PARAMETER} is a credential of type {credential['credentialType']} without {name}.")
@@ -97,6 +99,8 @@ def _gcp(credential: Credential) -> dict[str, Any]:
     key = credential.get("gcpKey")
     if isinstance(key, Mapping) and key:
         return {"service_account_key": json.dumps(dict(key))}
+    if isinstance(key, str) and key.strip():
+        return {"service_account_key": key.strip()}  # JSON, which may have several lines
     return {"service_account_key": _text(credential, "gcpKey")}
 
 

@@ -73,7 +73,7 @@ def read_tree(path: Path) -> Tree | None:
         return None
 
 
-def disk_error(error: Exception, folder: Path) -> Exception:
+def disk_error(error: BaseException, folder: Path) -> BaseException:
     """An error of the file system as a sentence about `folder`; every other one as it is."""
     if not isinstance(error, OSError):
         return error

@@ -60,8 +60,9 @@ def parse_uri(uri: str) -> Source:
         raise SettingsError(
             f"model_artifacts_uri has the unknown options {', '.join(unknown)}; allowed for {scheme}:// are: {allowed}."
         )
-    if "@" in options.get("endpoint", ""):
-        raise SettingsError("model_artifacts_uri has a user name in its endpoint; use model_artifacts_credential.")
+    endpoint = options.get("endpoint", "https://")
+    if not endpoint.startswith(("http://", "https://")) or "@" in endpoint:
+        raise SettingsError("model_artifacts_uri: the endpoint begins with https:// (or http://), without a user name.")
     root, _, path = rest.partition("/")
     if scheme == "file":
         if root not in ("", "localhost") or not path.strip("/"):

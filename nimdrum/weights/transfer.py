@@ -68,7 +68,7 @@ class Transfer:
         self._todo = [(each, run) for each in reversed(self._opens) for run in reversed(each.missing())]
         self._unhashed = list(reversed(self._opens))
         self.progress = Progress()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def run(self, look: Callable[[Progress], None], every_sec: float = 0.2) -> None:
         """Until all files are whole. `look` is called all the while and may raise to stop. Raises WeightsError."""
@@ -104,7 +104,7 @@ class Transfer:
         """Run a thread's work; the first error stops all."""
         try:
             job()
-        except Exception as error:
+        except BaseException as error:  # a panic of obstore's is no Exception, and would be a thread that is missing
             with self._condition:
                 if self.error is None and not self._stop.is_set():
                     self.error = disk_error(error, self._staging)

@@ -125,7 +125,7 @@ class TreeFetch:
     def _fetch(self, store: Store, files: list[RemoteFile]) -> int:
         self._remove_strangers(files)
         journal = Journal(self._staging / "journal")
-        fetched, again = 0, True
+        fetched, again = 0, set[str]()
         try:
             while True:
                 journaled = journal.open()
@@ -142,10 +142,10 @@ class TreeFetch:
                     journal.forget(damage.file_id)
                     journal.close()
                     (self._staging / f"{damage.file_id}.part").unlink(missing_ok=True)
-                    if not (damage.resumed and again):
+                    if not damage.resumed or damage.file_id in again:
                         raise
-                    # What an earlier process left may have been hurt by the end of its machine: once more.
-                    again = False
+                    # What an earlier process left may have been hurt by the end of its machine: once more, each file.
+                    again.add(damage.file_id)
                     self._tell("weights.fetched_again", reason=str(damage))
         finally:
             journal.close()

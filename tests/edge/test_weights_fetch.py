@@ -19,7 +19,7 @@ from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
 from nimdrum.weights.child import child_environment, command, request_json
 from nimdrum.weights.folder import LOCK, MARKER, OURS, STAGING
-from nimdrum.weights.parts import PART_BYTES
+from nimdrum.weights.parts import HEADER, PART_BYTES
 from nimdrum.weights.publish import NEXT, OLD
 
 pytestmark = pytest.mark.xdist_group("weights")
@@ -446,6 +446,24 @@ def test_what_an_earlier_process_left_is_not_trusted(s3: S3Server, target: Path,
     assert ("weights.fetched_again" in printed(target)) is (hurt == "changed")
 
 
+def test_every_file_that_was_hurt_is_fetched_again(s3: S3Server, target: Path) -> None:
+    """Not only the first: the end of a machine may hurt several."""
+    files = {name: content(2 * PART_BYTES, seed) for seed, name in enumerate(("model-1.bin", "model-2.bin"))}
+    for name, data in files.items():
+        s3.put(name, data)
+    get(s3, target)
+    journal = [HEADER]
+    (target / STAGING).mkdir()
+    for name, (_, file_id) in json.loads((target / MARKER).read_text())["files"].items():
+        journal += [f"{file_id} 0", f"{file_id} 1"]
+        (target / STAGING / f"{file_id}.part").write_bytes(b"hurt" + files[name][4:])
+        (target / name).unlink()
+    (target / STAGING / "journal").write_text("\n".join([*journal, ""]))
+    (target / MARKER).unlink()
+    get(s3, target)
+    assert found(target) == files
+
+
 def test_two_at_once_fetch_once(s3: S3Server, target: Path) -> None:
     """Two processes for one folder: one fetches, the other waits and then has it too."""
     files = tree(s3)
@@ -487,6 +505,12 @@ def test_a_store_that_does_not_answer_says_why(target: Path) -> None:
     """The reason of the operating system is in the sentence, not only that there is one."""
     with pytest.raises(WeightsError, match=r"cannot be reached.*Connection refused"):
         fetch(f"http://127.0.0.1:{free_port()}/model.gguf", target, stall_timeout_sec=1.0)
+
+
+def test_a_panic_of_the_library_is_one_sentence(s3: S3Server, target: Path) -> None:
+    """obstore ends in a Rust panic at some settings, which Python does not count among the exceptions."""
+    with pytest.raises(WeightsError, match="Fetching s3://weights/llm/ failed: PanicException"):
+        get(s3, target, uri=s3.uri().replace("us-east-1", "us%0Aeast-1"))
 
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:

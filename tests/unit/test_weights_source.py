@@ -47,7 +47,8 @@ def test_options_follow_a_question_mark() -> None:
     [
         ("bucket/path", "must begin with"),
         ("ftp://user:word@host/x", "'ftp://...'; it must begin with"),
-        ("s3://bucket/x?endpoint=http://user:word@host", "user name in its endpoint"),
+        ("s3://bucket/x?endpoint=http://user:word@host", "without a user name"),
+        ("s3://bucket/x?endpoint=minio.internal:9000", "endpoint begins with https://"),
         ("s3:///path", "comes the bucket"),
         ("https://user:word@host/x", "no user name"),
         ("file://host/x", "three slashes"),
@@ -115,6 +116,7 @@ def test_datarobots_credentials(uri: str, credential: dict[str, Any], expected: 
         ("s3://b/x", {"credentialType": "gcp", "gcpKey": GCP_KEY}, "type 'gcp', but s3:// needs one of type s3"),
         ("gs://b/x", S3, "needs one of type gcp"),
         ("s3://b/x", {"credentialType": "s3", "awsAccessKeyId": "the-id-of-a-key"}, "without awsSecretAccessKey"),
+        ("s3://b/x", {**S3, "awsSecretAccessKey": "the-secret-\nitself"}, "line break.*in awsSecretAccessKey"),
         ("az://c/x", {"credentialType": "azure", "azureConnectionString": "AccountName=acme"}, "AccountKey or"),
         ("file:///x", S3, "needs none"),
     ],
