@@ -283,6 +283,18 @@ def test_a_version_that_somebody_else_made_last(upload_world: UploadWorld) -> No
     assert "unchanged" in upload_world.run(*DEPLOY[:2]).text
 
 
+def test_a_version_that_somebody_changed_is_not_built_upon(upload_world: UploadWorld) -> None:
+    """A parameter that is changed in DataRobot makes a version with our files: another bundle must not take it along."""
+    fake = upload_world.fake
+    assert upload_world.run(*DEPLOY[:2]).exit_code == 0
+    theirs = {"id": "theirs", "versionMinor": 2, "runtimeParameters": "changed"}
+    fake.state.model_versions["theirs"] = {**last_version(upload_world), **theirs}
+    assert upload_world.run(*DEPLOY[:2], "--resource-bundle", "GPU - L").exit_code == 0
+    last = last_version(upload_world)
+    assert (last["versionMajor"], last["versionMinor"], last["resourceBundleId"]) == (2, 1, "gpu.large")
+    assert last.get("runtimeParameters") != "changed"
+
+
 def test_a_bundle_that_does_not_stay(upload_world: UploadWorld) -> None:
     """A DataRobot that ignores it: told once, and not tried for ever."""
     assert upload_world.run(*DEPLOY[:2], "--gpus", "0").exit_code == 0
