@@ -70,7 +70,8 @@ class Store:
 
         source = self._source
         try:
-            single = None if source.folder else self._head(source.path, source.name)
+            folder = source.folder or (self._local is not None and self._local.is_dir())
+            single = None if folder else self._head(source.path, source.name)
             if single and (single.size or source.scheme in ("https", "http")):
                 return [single], {}
             if source.scheme in ("https", "http"):

@@ -203,8 +203,9 @@ def test_a_folder_of_this_machine(tmp_path: Path, target: Path) -> None:
     data = content(PART_BYTES + 1)
     (source / "sub/model.bin").write_bytes(data)
     (source / "empty").touch()
+    (source / "mounted").write_bytes(b"of the folder's own name")
     fetch(f"file://{source}", target)
-    assert found(target) == {"sub/model.bin": data, "empty": b""}
+    assert found(target) == {"sub/model.bin": data, "empty": b"", "mounted": b"of the folder's own name"}
     fetch(f"file://{source}/sub/model.bin", tmp_path / "one")
     assert found(tmp_path / "one") == {"model.bin": data}
 
