@@ -15,10 +15,10 @@ from typing import Protocol
 from nimdrum.errors import WeightsError
 from nimdrum.weights.arriving import Arriving, open_part
 from nimdrum.weights.checks import SUMS, Digest
+from nimdrum.weights.failures import TransientError
 from nimdrum.weights.folder import disk_error
 from nimdrum.weights.parts import Journal, RemoteFile
 from nimdrum.weights.progress import Progress
-from nimdrum.weights.store import TransientError
 
 FETCHERS = 8
 HASHERS = 2

@@ -9,10 +9,10 @@ from obstore.exceptions import GenericError
 
 from nimdrum.errors import WeightsError
 from nimdrum.weights.checks import Check
+from nimdrum.weights.failures import TransientError, explain
 from nimdrum.weights.parts import Journal, RemoteFile
 from nimdrum.weights.progress import Progress, Watch
 from nimdrum.weights.source import parse_uri
-from nimdrum.weights.store import TransientError, explain
 from nimdrum.weights.transfer import Transfer
 
 
