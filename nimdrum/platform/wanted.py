@@ -100,7 +100,7 @@ def read_values(code_dir: Path, path: Path | None) -> Values:
     key_id = ids.pop(KEY, None)
     if settings.artifacts_uri and (key_id or settings.ngc_api_key):
         raise UploadError(
-            f"{path}: {KEY} and model_artifacts_uri exclude each other: with a key NIM calls NVIDIA's registry.",
+            f"{path}: {KEY} and model_artifacts_uri exclude each other: a key makes NIM call its registry. Remove one.",
             WRONG_INPUT,
         )
     return Values(
