@@ -52,9 +52,9 @@ say "gpus count=$gpu_count"
 
 # The engines that need no GPU here: one that runs elsewhere, and the embedded one.
 needs_gpu=yes
-case "${MLOPS_RUNTIME_PARAM_engine:-}" in
+case "$(printf '%s' "${MLOPS_RUNTIME_PARAM_engine:-}" | tr '[:upper:]' '[:lower:]')" in
     *'"external"'* | *'"llamacpp"'*) needs_gpu=no ;;
-    '' | *'"auto"'* | *:null* | *': null'*)
+    '' | *'"auto"'* | *'""'* | *:null* | *': null'*)
         # auto takes an external engine where one is configured and this image holds no NIM (nimdrum/engines/choose.py).
         root="${NIMDRUM_IMAGE_ROOT:-}"
         case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-null}" in

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,14 +11,26 @@ from nimdrum import __version__
 from nimdrum.commands.bundle import bundle
 from nimdrum.commands.upload import upload
 from nimdrum.doctor.command import doctor
+from nimdrum.errors import NimdrumError
 from nimdrum.parameter_table import replace_table, table
 from nimdrum.parameters import read_parameters
 from nimdrum.warm.command import profiles, warm
 
 CODE_DIR = Path(__file__).resolve().parent.parent
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Errors of this package as one sentence and exit code 1, where a command has no exit codes of its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NimdrumError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """NVIDIA NIM language models inside DataRobot: tools beside the DRUM hooks."""
@@ -46,8 +59,8 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("answers", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("prompts", type=FILE)
+@click.argument("answers", type=FILE)
 @click.option("--column", default="promptText", show_default=True, help="Name of the prompt column.")
 @click.option("--width", type=click.IntRange(min=40), help="Width of the table; the terminal's by default.")
 def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
@@ -55,21 +68,14 @@ def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
     import shutil
 
     from nimdrum.answer_table import render
-    from nimdrum.errors import NimdrumError
 
-    try:
-        click.echo(
-            render(prompts.read_bytes(), answers.read_bytes(), column, width or shutil.get_terminal_size().columns)
-        )
-    except NimdrumError as error:
-        raise click.ClickException(str(error)) from error
+    columns = width or shutil.get_terminal_size().columns
+    click.echo(render(prompts.read_bytes(), answers.read_bytes(), column, columns))
 
 
 @main.command()
-@click.option("--write", "target", type=click.Path(exists=True, path_type=Path), help="Put the table into this file.")
-@click.option(
-    "--check", "checked", type=click.Path(exists=True, path_type=Path), help="Fail if the file's table is old."
-)
+@click.option("--write", "target", type=FILE, help="Put the table into this file.")
+@click.option("--check", "checked", type=FILE, help="Fail if the file's table is old.")
 def parameters(target: Path | None, checked: Path | None) -> None:
     """Print the runtime parameters as the Markdown table that README.md shows."""
     text = table(read_parameters(CODE_DIR).values())

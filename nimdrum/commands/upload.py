@@ -80,7 +80,7 @@ def upload(**options: Any) -> None:
     except NimdrumError as error:
         terminal.say(f"Error: {error}", err=True)
         raise SystemExit(error.exit_code if isinstance(error, UploadError) else WRONG_INPUT) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):  # the second: at the question for the key
         terminal.say(f"Interrupted. {AGAIN}", err=True)
         raise SystemExit(INTERRUPTED) from None
     finally:

@@ -71,7 +71,7 @@ def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal, code_
     about = yaml.safe_load((code_dir / "env_info.json").read_text(encoding="utf-8"))
     name = options["name"] or metadata["name"]
     external = values.engine == "external"
-    with_key = not (options["no_credential"] or values.credential_id or external)
+    with_key = not (options["no_credential"] or values.credential_id or external or values.fetched)
     deployment = options["deployment_name"] or (name if options["deploy"] else None)
     registered = options["registered_model"] or (name if options["register"] or deployment else None)
     return Wanted(

@@ -121,6 +121,8 @@ class Facts:
     plan: EnginePlan | None
     plan_error: str
     local_model: Path | None
+    fetch_into: Fact[Folder] | None
+    """The model folder that model_artifacts_uri goes to; None where nothing does."""
     hf_offline: bool
     keys: tuple[Key, ...]
     gpus: Fact[tuple[Gpu, ...] | None]

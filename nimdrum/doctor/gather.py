@@ -13,7 +13,8 @@ from threading import Thread
 from typing import TypeVar
 
 from nimdrum.doctor import look
-from nimdrum.doctor.facts import Answer, Fact, Facts, Gpu, Key, Port
+from nimdrum.doctor.facts import Answer, Fact, Facts, Gpu, Port
+from nimdrum.doctor.keys import find_keys
 from nimdrum.engines.artifacts import MODEL_REPO
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.config_file import read_engine_config
@@ -104,8 +105,9 @@ def gather(
         plan=plan,
         plan_error=plan_error,
         local_model=timed(lambda: _local_model(hosting, plan)).seen,
+        fetch_into=timed(lambda: look.folder(hosting.code_dir / MODEL_REPO)) if _fetches_model(plan) else None,
         hf_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
-        keys=_keys(settings, environ),
+        keys=find_keys(settings, hosting) if settings else (),
         gpus=_gpus(environ, run),
         shm_bytes=timed(shared_memory_bytes),
         cache=timed(lambda: look.folder(cache)),
@@ -158,21 +160,9 @@ def _local_model(hosting: Hosting, plan: EnginePlan | None) -> Path | None:
     return folder if content(folder) is not Content.EMPTY else None
 
 
-def _keys(settings: Settings | None, environ: Mapping[str, str]) -> tuple[Key, ...]:
-    keys = []
-    if settings and settings.ngc_api_key:
-        keys.append(Key("NGC_API_KEY", "runtime parameter", _odd(settings.ngc_api_key.reveal())))
-    elif value := environ.get("NGC_API_KEY", "").strip():
-        keys.append(Key("NGC_API_KEY", "environment variable", _odd(value)))
-    if value := environ.get("HF_TOKEN", "").strip():
-        keys.append(Key("HF_TOKEN", "environment variable", _odd(value)))
-    return tuple(keys)
-
-
-def _odd(key: str) -> str:
-    if any(character.isspace() or character in "\"'" for character in key):
-        return "has blanks or quotes in it"
-    return "" if key.isascii() else "has characters that no key has"
+def _fetches_model(plan: EnginePlan | None) -> bool:
+    """Into the model folder; the one of a cache is looked at anyway."""
+    return plan is not None and plan.prepare is not None and plan.cache is None
 
 
 def _gpus(environ: Mapping[str, str], run: Runner) -> Fact[tuple[Gpu, ...] | None]:

@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("profile", setup.check_profile),
     ("cache", machine.check_cache),
     ("disk", machine.check_disk),
+    ("fetch", machine.check_fetch),
     ("home", machine.check_home),
     ("temp", machine.check_temp),
     ("nim folders", machine.check_nim_folders),

@@ -15,6 +15,7 @@ from nimdrum.doctor.facts import Answer, CodeFolder, Folder, Gpu, Packages, Port
 from nimdrum.doctor.setup import DRUM, HOOKS
 from nimdrum.supervisor.ports import port_is_free
 from nimdrum.supervisor.preflight import not_writable
+from nimdrum.weights.folder import Content, content
 
 ARTIFACTS = (".zip", ".jar", ".java", ".mojo", ".rds")
 """DRUM 1.18.1 takes each for a model of another language (measured)."""
@@ -39,12 +40,11 @@ def parse_gpus(lines: Sequence[str]) -> tuple[Gpu, ...]:
 def folder(path: Path) -> Folder:
     """Leaves nothing behind: where `path` is missing, it is not made."""
     there = next(parent for parent in (path, *path.parents) if parent.exists())
-    filled = path.is_dir() and any(entry.is_dir() or entry.stat().st_size for entry in path.iterdir())
     return Folder(
         path=str(path),
         not_writable=not_writable(there) if there.is_dir() else f"{there} is no folder",
         free_bytes=shutil.disk_usage(there).free,
-        filled=filled,
+        filled=content(path) in (Content.FETCHED, Content.FILLED),
         noexec=bool(os.statvfs(there).f_flag & os.ST_NOEXEC),
     )
 

@@ -113,6 +113,20 @@ def check_disk(facts: Facts) -> Finding | None:
     return warning(f"{free}: enough for a small model only; {size}", "a larger volume at NIM_CACHE_PATH")
 
 
+def check_fetch(facts: Facts) -> Finding | None:
+    if facts.fetch_into is None:
+        return None
+    folder = facts.fetch_into.value
+    if folder.filled:  # whether by this URI is seen at the start; a volume may then be read-only
+        return ok(f"{folder.path} holds fetched weights")
+    if folder.not_writable:
+        return problem(
+            f"{_rights(facts, folder)}. model_artifacts_uri is fetched there",
+            "mount a volume there, writable for uid 1000 or group 0",
+        )
+    return ok(f"model_artifacts_uri is fetched into {folder.path}, {folder.free_bytes / 1e9:.0f} GB free")
+
+
 def check_home(facts: Facts) -> Finding | None:
     folder = facts.home.value
     if folder is None:

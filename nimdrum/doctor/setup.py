@@ -52,7 +52,7 @@ def check_external(facts: Facts) -> Finding | None:
 
 
 def check_key(facts: Facts) -> Finding | None:
-    if facts.engine != "nim":
+    if facts.engine != "nim" or facts.settings is None:
         return None
     if _key_and_local(facts):
         return problem(
@@ -62,14 +62,19 @@ def check_key(facts: Facts) -> Finding | None:
     if odd := next((key for key in facts.keys if key.odd), None):
         return problem(f"{odd.name} ({odd.source}) {odd.odd}", "set it again, only the key itself")
     names = ", ".join(f"{key.name} ({key.source})" for key in facts.keys)
+    route = facts.plan.route if facts.plan else ""
     if facts.local_model:
-        return ok(f"weights are in {facts.local_model}; {f'not passed on: {names}' if names else 'no key is set'}")
+        where = "fetched into" if route == "fetched model" else "in"
+        told = f"not passed on: {names}" if names else "no key is set"
+        return ok(f"weights are {where} {facts.local_model}; {told}")
     if names and facts.hf_offline:
         return warning(f"{names} and HF_HUB_OFFLINE are both set", "offline: remove the key; online: the variable")
     if names:
         return ok(f"set: {names}")
     if facts.cache.value.filled:
         return ok("none; the cache is filled")
+    if facts.plan and route not in ("", "download"):
+        return ok(f"none; {facts.plan.route_reason}")
     if facts.line >= 2:
         return warning("no NGC_API_KEY: newer NIM 2.x download most models without one, others fail", "set NGC_API_KEY")
     return problem(

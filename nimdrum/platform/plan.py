@@ -159,9 +159,12 @@ def model_version(wanted: Wanted, found: Found) -> ModelVersion | None:
 
 
 def patchable_version(wanted: Wanted, found: Found) -> ModelVersion | None:
-    """The version that only lacks the resource bundle. It must be the latest: the next one is made of that."""
+    """The version that only lacks the resource bundle. It must be the latest: the next one is made of that.
+
+    And it must be as it was uploaded, N.0: somebody who changes a parameter makes N.1 with the same files and the mark.
+    """
     latest = max(found.model_versions, key=lambda v: v.number, default=None)
-    return latest if latest in _marked_versions(wanted, found) else None
+    return latest if latest in _marked_versions(wanted, found) and latest.number[1] == 0 else None
 
 
 def _marked_versions(wanted: Wanted, found: Found) -> list[ModelVersion]:

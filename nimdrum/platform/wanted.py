@@ -15,7 +15,7 @@ from nimdrum.secret import Secret
 from nimdrum.settings import load_settings
 
 KEY = "NGC_API_KEY"
-"""The one runtime parameter that is a credential."""
+"""The one credential that an upload makes; of others it takes the id."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,16 @@ class Values:
     key: Secret | None = None
     credential_id: str | None = None
     engine: str = "auto"
+    fetched: bool = False
+    """The weights are fetched from a store, where an NGC key has no place."""
 
 
 def read_values(code_dir: Path, path: Path | None) -> Values:
     """Read a file in the format of DRUM's --runtime-params-file, and check it as the hooks will at their start.
 
-    NGC_API_KEY may be a credential as DRUM takes it, or the id of one in DataRobot. Raises UploadError for a file that
-    cannot be read, a value that is not allowed, and a name that model-metadata.yaml does not define (DRUM ignores it).
+    A credential is the id of one in DataRobot; NGC_API_KEY may also be one as DRUM takes it. Raises UploadError for a
+    file that cannot be read, a value that is not allowed, a secret that would be stored as plain text, and a name that
+    model-metadata.yaml does not define (DRUM ignores it).
     """
     given = _mapping(path) if path else {}
     defined = read_parameters(code_dir)
@@ -81,19 +84,31 @@ def read_values(code_dir: Path, path: Path | None) -> Values:
             close = difflib.get_close_matches(name, defined, 1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise UploadError(f"{path}: {name} is not defined in model-metadata.yaml.{hint}", WRONG_INPUT)
-    credential = given.pop(KEY, None)
-    credential_id = credential if isinstance(credential, str) and credential.strip() else None
-    checked = {**given, KEY: None if isinstance(credential, str) else credential}
+    credentials = {name: given.pop(name) for name in [*given] if defined[name].type == "credential"}
+    ids = {name: value.strip() for name, value in credentials.items() if isinstance(value, str) and value.strip()}
+    key = credentials.pop(KEY, None)
+    if secret := next((name for name, value in credentials.items() if name not in ids and value), None):
+        raise UploadError(
+            f"{path}: {secret} must be the id of a credential that is stored in DataRobot; upload stores {KEY} only.",
+            WRONG_INPUT,
+        )
     try:
-        settings = load_settings(code_dir, checked.get)
+        settings = load_settings(code_dir, {**given, KEY: None if isinstance(key, str) else key}.get)
         values = {name: convert(defined[name], raw) for name, raw in given.items() if raw not in (None, "")}
     except SettingsError as error:
         raise UploadError(f"{path}: {error}", WRONG_INPUT) from error
+    key_id = ids.pop(KEY, None)
+    if settings.artifacts_uri and (key_id or settings.ngc_api_key):
+        raise UploadError(
+            f"{path}: {KEY} and model_artifacts_uri exclude each other: a key makes NIM call its registry. Remove one.",
+            WRONG_INPUT,
+        )
     return Values(
-        tuple(ParameterValue(name, defined[name].type, value) for name, value in sorted(values.items())),
+        tuple(ParameterValue(name, defined[name].type, value) for name, value in sorted({**values, **ids}.items())),
         settings.ngc_api_key,
-        credential_id,
+        key_id,
         settings.engine,
+        fetched=settings.artifacts_uri is not None,
     )
 
 

@@ -33,7 +33,7 @@ LIST_TIMEOUT_SEC = 120
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
-    help="Cache folder to fill; NIM_CACHE_PATH by default.",
+    help="Cache folder to fill; by default that of the engine: NIM_CACHE_PATH.",
 )
 @click.option("--min-free-gb", default=float(DEFAULT_MIN_FREE_GB), show_default=True, help="Free disk to begin with.")
 @click.option("--timeout-sec", default=float(DEFAULT_TIMEOUT_SEC), show_default=True, help="Longest time for the tool.")
@@ -61,7 +61,7 @@ def warm(
         from nimdrum.warm.inside import default_cache, look_inside
         from nimdrum.warm.job import plan_job
 
-        cache = cache or default_cache()
+        cache = cache or default_cache(CODE_DIR)
         if only_sums:
             write_manifest(model_store or cache, click.echo)
             return

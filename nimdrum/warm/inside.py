@@ -51,6 +51,7 @@ def look_inside(code_dir: Path) -> Inside:
     return Inside(image, hosting.image_root, hosting.state_root, settings.model_profile, env, secrets)
 
 
-def default_cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """The cache that the engine would use."""
-    return Path(environ.get("NIM_CACHE_PATH") or DEFAULT_CACHE).absolute()
+def default_cache(code_dir: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """The cache that the engine would use: engine_config.json has the last word. Raises SettingsError."""
+    configured = read_engine_config(code_dir).env.get("NIM_CACHE_PATH")
+    return Path(configured or environ.get("NIM_CACHE_PATH") or DEFAULT_CACHE).absolute()

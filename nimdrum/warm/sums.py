@@ -24,6 +24,8 @@ def write_sums(folder: Path, on_start: Callable[[int], None], on_bytes: Callable
     whole or not at all. Raises WeightsError and OSError.
     """
     names = list(weight_files(folder))
+    if not names:
+        raise WeightsError(f"There are no files in {folder}, so there is nothing to list. Check the folder's name.")
     if bad := next((name for name in names if UNUSABLE.search(name)), None):
         raise WeightsError(f"The file name {bad!r} cannot stand in a {SUMS} file. Rename it.")
     real = {name: (folder / name).resolve(strict=True) for name in names}

@@ -60,7 +60,7 @@ def main() -> int:
         return 128 + signals[0]
     except NimdrumError as error:
         return fail(str(error))
-    except Exception as error:  # a defect of ours must be one line too, and no credential in it
+    except BaseException as error:  # a defect of ours, or a panic of obstore's, must be one line too
         return fail(f"Fetching {request['uri'].partition('?')[0]} failed: {type(error).__name__}: {error}")
     tell(
         "weights.ready",

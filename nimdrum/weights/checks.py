@@ -48,6 +48,7 @@ def read_sums(text: str) -> dict[str, str]:
                 f"find . -type f ! -name {SUMS} -print0 | xargs -0 sha256sum > {SUMS}"
             )
         sums[match[2].removeprefix("./")] = match[1].lower()
+    sums.pop(SUMS, None)  # `sha256sum * > SHA256SUMS` for the second time: no file can hold its own sum
     return sums
 
 
@@ -60,7 +61,7 @@ def refuse_unsafe(names: Iterable[str], reserved: Sequence[str]) -> None:
         if any(part in ("", ".", "..") for part in parts) or CONTROL.search(name):
             raise WeightsError(f"The name {name!r} is not a plain path inside the folder, so nothing was fetched.")
         if parts[0] in reserved:
-            raise WeightsError(f"The name {name!r} belongs to nimdrum's own files. Rename it in the store.")
+            raise WeightsError(f"The name {name!r} belongs to nimdrum's own files. Remove it from the store.")
         seen.add(name)
         folders.update("/".join(parts[:i]) for i in range(1, len(parts)))
     if both := sorted(seen & folders):

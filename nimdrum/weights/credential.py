@@ -6,6 +6,7 @@ The payloads are those of DataRobot's API and its Python client (`Credential.cre
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,12 @@ from nimdrum.weights.source import Source
 PARAMETER = "model_artifacts_credential"
 TYPES = {"s3": ("s3",), "gs": ("gcp",), "az": ("azure", "azure_service_principal")}
 """Credential types by the scheme that they are for."""
-ENVIRONMENT = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
-"""Prefix of the variables that a store's own tools read; they count where no credential is given."""
+IDENTITY = {
+    "s3": re.compile(r"AWS_.*(KEY|TOKEN|CREDENTIALS)"),
+    "gs": re.compile(r"GOOGLE_.*(SERVICE_ACCOUNT|CREDENTIALS)"),
+    "az": re.compile(r"AZURE_.*(KEY|TOKEN|SAS|CLIENT)"),
+}
+"""Variables that tell a store's own tools who asks; others (AWS_REGION, AWS_ENDPOINT_URL) only say where."""
 
 Credential = Mapping[str, Any]
 
@@ -24,9 +29,9 @@ Credential = Mapping[str, Any]
 def store_options(source: Source, credential: Credential | None, environ: Mapping[str, str]) -> dict[str, Any]:
     """Keyword arguments for obstore's store of `source`. Raises SettingsError, which shows no value.
 
-    Without a credential the store's own variables in `environ` count (obstore reads them itself), and without
-    those the store is asked without a signature, as for a public bucket: the identity of the machine that this
-    happens to run on is never used by accident.
+    Without a credential the store's own variables in `environ` count (obstore reads them itself), and where none of
+    those says who asks, the store is asked without a signature, as for a public bucket: the identity of the machine
+    that this happens to run on is never used by accident.
     """
     options = _own_options(source)
     if source.scheme not in TYPES:
@@ -34,7 +39,7 @@ def store_options(source: Source, credential: Credential | None, environ: Mappin
             raise SettingsError(f"{PARAMETER} is set, but {source.scheme}:// needs none. Empty it.")
         return options
     if credential is None:
-        if not any(name.startswith(ENVIRONMENT[source.scheme]) and value for name, value in environ.items()):
+        if not any(value and IDENTITY[source.scheme].match(name) for name, value in environ.items()):
             options["skip_signature"] = True
         return options
     kind = credential.get("credentialType")
@@ -73,6 +78,8 @@ def _own_options(source: Source) -> dict[str, Any]:
 def _text(credential: Credential, name: str, *, needed: bool = True) -> str:
     value = credential.get(name)
     if isinstance(value, str) and value.strip():
+        if not value.strip().isprintable():  # the store's library ends in a panic where a key has a line break in it
+            raise SettingsError(f"{PARAMETER} has a line break or another control character in {name}. Store it again.")
         return value.strip()
     if needed or value not in (None, ""):
         raise SettingsError(f"{PARAMETER} is a credential of type {credential['credentialType']} without {name}.")
@@ -92,6 +99,8 @@ def _gcp(credential: Credential) -> dict[str, Any]:
     key = credential.get("gcpKey")
     if isinstance(key, Mapping) and key:
         return {"service_account_key": json.dumps(dict(key))}
+    if isinstance(key, str) and key.strip():
+        return {"service_account_key": key.strip()}  # JSON, which may have several lines
     return {"service_account_key": _text(credential, "gcpKey")}
 
 

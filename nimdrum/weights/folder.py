@@ -17,6 +17,8 @@ LOCK = ".nimdrum-fetch.lock"
 MARKER = ".nimdrum-weights.json"
 """What was fetched, written last: where it is, the tree is whole."""
 OURS = (STAGING, LOCK, MARKER)
+NO_WEIGHTS = (*OURS, "lost+found")
+"""What may lie in a folder without weights; the last is at the top of each new ext4 volume."""
 FILE_MODE = 0o660
 UMASK = 0o007
 """Files and folders are for the container's user and group 0, and nobody else."""
@@ -57,7 +59,7 @@ def content(folder: Path) -> Content:
         return Content.FETCHED
     if STAGING in names:
         return Content.HALF
-    return Content.FILLED if names - set(OURS) else Content.EMPTY
+    return Content.FILLED if names - set(NO_WEIGHTS) else Content.EMPTY
 
 
 def read_tree(path: Path) -> Tree | None:
@@ -71,9 +73,9 @@ def read_tree(path: Path) -> Tree | None:
         return None
 
 
-def disk_error(error: Exception, folder: Path) -> Exception:
+def disk_error(error: BaseException, folder: Path) -> BaseException:
     """An error of the file system as a sentence about `folder`; every other one as it is."""
-    if not isinstance(error, OSError) or isinstance(error, WeightsError):
+    if not isinstance(error, OSError):
         return error
     parent = folder.parent if folder.name == STAGING else folder
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -25,6 +25,8 @@ class Progress:
     moved: int = 0
     """Also counts hashing and syncing: what stands still is stuck."""
     whole_files: int = 0
+    trouble: str = ""
+    """What the store said last when it could not be read."""
     unverified: list[str] = field(default_factory=list)
 
 
@@ -61,8 +63,8 @@ class Watch:
             self._moved, self._moved_at = progress.moved, now
         elif now - self._moved_at >= self._stall_timeout_sec:
             raise WeightsError(
-                f"No byte came for {now - self._moved_at:.0f} s: the store or the network stands still. "
-                "What has arrived is kept for the next start."
+                f"No byte came for {now - self._moved_at:.0f} s. What has arrived is kept for the next start. "
+                f"{progress.trouble or 'The store or the network stands still.'}"
             )
         told_at, told = self._told
         if now - told_at >= TELL_EVERY_SEC:

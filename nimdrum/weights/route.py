@@ -71,7 +71,8 @@ def decide_route(facts: Facts) -> Route:
     for folder, holds in ((facts.model_repo, facts.model_repo_holds), (facts.cache, facts.cache_holds)):
         if holds is Content.HALF:
             raise SettingsError(
-                f"{folder} holds weights whose fetch did not end. Set model_artifacts_uri again to go on, or empty it."
+                f"{folder} holds weights whose fetch did not end. Set model_artifacts_uri again to go on, or empty the "
+                "folder, with the hidden files in it."
             )
     if facts.model_repo_holds is not Content.EMPTY:
         if chosen := next((name for name in named if name in facts.config), None):

@@ -50,8 +50,9 @@ def parse_uri(uri: str) -> Source:
     scheme, separator, rest = location.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in OPTIONS:
+        shown = f"{scheme}://..." if separator else location
         raise SettingsError(
-            f"model_artifacts_uri is {location!r}; it must begin with s3://, gs://, az://, https:// or file://."
+            f"model_artifacts_uri is {shown!r}; it must begin with s3://, gs://, az://, https:// or file://."
         )
     options = dict(parse_qsl(query, keep_blank_values=True))
     if unknown := sorted(set(options) - set(OPTIONS[scheme])):
@@ -59,6 +60,9 @@ def parse_uri(uri: str) -> Source:
         raise SettingsError(
             f"model_artifacts_uri has the unknown options {', '.join(unknown)}; allowed for {scheme}:// are: {allowed}."
         )
+    endpoint = options.get("endpoint", "https://")
+    if not endpoint.startswith(("http://", "https://")) or "@" in endpoint:
+        raise SettingsError("model_artifacts_uri: the endpoint begins with https:// (or http://), without a user name.")
     root, _, path = rest.partition("/")
     if scheme == "file":
         if root not in ("", "localhost") or not path.strip("/"):

@@ -1,6 +1,5 @@
 """The store that weights come from: opened, listed and read with obstore, its errors turned into one sentence each."""
 
-import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from nimdrum.errors import WeightsError
 from nimdrum.secret import redact
 from nimdrum.weights.checks import SUMS, read_sums
 from nimdrum.weights.credential import Credential, secrets_of, store_options
+from nimdrum.weights.failures import SHOWN_CHARACTERS, TransientError, explain, status_of
 from nimdrum.weights.source import Source
 
 CHUNK_BYTES = 1024 * 1024
@@ -26,11 +26,6 @@ RETRY_TIMEOUT_SEC = 90.0
 MAX_RETRIES = 10
 CERTIFICATES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-SHOWN_CHARACTERS = 200
-
-
-class TransientError(Exception):
-    """The store could not be read now; asking again may help. The text is the sentence for when it does not."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,9 @@ class Store:
 
         source = self._source
         try:
-            if not source.folder and (single := self._head(source.path, source.name)):
+            folder = source.folder or (self._local is not None and self._local.is_dir())
+            single = None if folder else self._head(source.path, source.name)
+            if single and (single.size or source.scheme in ("https", "http")):
                 return [single], {}
             if source.scheme in ("https", "http"):
                 return self._list_by_sums()
@@ -85,6 +82,8 @@ class Store:
         keys = {each.name for each in objects}
         # An empty object of a folder's name is how some tools write the folder itself.
         objects = [o for o in objects if o.name and (o.size or not any(k.startswith(f"{o.name}/") for k in keys))]
+        if not objects and single:
+            return [single], {}  # of no bytes; with others below it, it was how some tools write a folder
         if not objects:
             raise WeightsError(f"There is nothing at {source.shown}. Check the path in model_artifacts_uri.")
         sums = next((self._sums(each) for each in objects if each.name == SUMS), {})
@@ -132,9 +131,9 @@ class Store:
             return None
         except Exception as error:  # see `explain`
             # A store may forbid to look at one object and allow the listing; it says 403 for what is not there.
-            if _status(str(error)) == 404 or self._local is not None:
+            if status_of(str(error)) == 404 or self._local is not None:
                 return None
-            if _status(str(error)) == 403 and self._source.scheme not in ("https", "http"):
+            if status_of(str(error)) == 403 and self._source.scheme not in ("https", "http"):
                 return None
             raise WeightsError(str(self._explain(error))) from None
 
@@ -168,53 +167,6 @@ class Store:
     def _explain(self, error: Exception) -> Exception:
         """A store's error as one sentence without secrets: a WeightsError, or a TransientError."""
         return explain(error, self._source, self._secrets)
-
-
-def explain(error: Exception, source: Source, secrets: tuple[str, ...] = ()) -> Exception:
-    """What to tell the user. The words of the stores' own error codes are S3's, Azure's and Google's."""
-    import obstore.exceptions as kinds
-
-    text = str(error).partition("\n\nDebug source")[0]
-    status = _status(text)
-    code = next(iter(re.findall(r"<Code>(\w+)</Code>", text)), "") or (f"HTTP {status}" if status else "")
-    where, container = source.shown, source.root
-    if isinstance(error, OSError) and source.scheme == "file" and not isinstance(error, FileNotFoundError):
-        return WeightsError(f"{where} cannot be read: {error.strerror or error}.")
-    if code in ("NoSuchBucket", "ContainerNotFound") or "bucket does not exist" in text:
-        return WeightsError(f"The bucket or container {container} of {where} does not exist ({code}). Check the name.")
-    if code in ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"):
-        return WeightsError(f"The bucket {container} is in another region ({code}). Add ?region=... to the URI.")
-    refused = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AuthenticationFailed")
-    if code in refused or status == 401 or isinstance(error, kinds.UnauthenticatedError):
-        return WeightsError(
-            f"The store refused the credential for {where} ({code}). Check model_artifacts_credential: wrong, expired, "
-            "or of another account."
-        )
-    if status == 403 or isinstance(error, kinds.PermissionDeniedError):
-        return WeightsError(
-            f"The credential may not read {where} ({code}). It needs the rights to list and to read there."
-        )
-    if status == 412 or isinstance(error, kinds.PreconditionError):
-        return WeightsError(f"{where} was changed while it was fetched. Start again when nobody writes there.")
-    if status in (404, 416) or isinstance(error, FileNotFoundError):
-        return WeightsError(f"There is nothing at {where}, or it was removed while it was fetched. Check the path.")
-    if isinstance(error, kinds.InvalidPathError):
-        return WeightsError(f"A name below {where} is not a plain path inside the folder, so nothing was fetched.")
-    if isinstance(error, kinds.NotSupportedError):
-        return WeightsError(f"The server of {where} cannot send a part of a file (HTTP ranges). Use another one.")
-    seen = redact(" ".join(re.sub(r"\?\S*", "", text).split()), secrets)[:SHOWN_CHARACTERS]
-    if any(word in text.lower() for word in ("jwt", "oauth", "private key")):
-        return WeightsError(f"The credential for {where} cannot be used. Check model_artifacts_credential.")
-    if status is not None and 400 <= status < 500 and status not in (408, 429):
-        return WeightsError(f"The store refused the request for {where} ({code}): {seen}")
-    if isinstance(error, kinds.BaseError | OSError):
-        return TransientError(f"The store of {where} cannot be reached, or broke off: {seen}")
-    return WeightsError(f"{where} cannot be opened: {type(error).__name__}: {seen}")
-
-
-def _status(text: str) -> int | None:
-    match = re.search(r"status code: (\d{3})", text)
-    return int(match[1]) if match else None
 
 
 def _stored(meta: Any, name: str) -> StoredObject:

@@ -9,16 +9,16 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from nimdrum.errors import WeightsError
-from nimdrum.weights.checks import Digest
-from nimdrum.weights.folder import FILE_MODE, disk_error
-from nimdrum.weights.parts import REQUEST_PARTS, Journal, RemoteFile
+from nimdrum.weights.arriving import Arriving, open_part
+from nimdrum.weights.checks import SUMS, Digest
+from nimdrum.weights.failures import TransientError
+from nimdrum.weights.folder import disk_error
+from nimdrum.weights.parts import Journal, RemoteFile
 from nimdrum.weights.progress import Progress
-from nimdrum.weights.store import TransientError
 
 FETCHERS = 8
 HASHERS = 2
@@ -36,23 +36,6 @@ class Reader(Protocol):
     def read(self, each: RemoteFile, start: int, end: int) -> Iterator[bytes]: ...
 
     def etag_is_md5(self, each: RemoteFile) -> bool: ...
-
-
-@dataclass
-class _Open:
-    """One file on its way. The condition of its Transfer guards all of it."""
-
-    file: RemoteFile
-    descriptor: int
-    resumed: bool
-    written: set[int]
-    synced: set[int]
-    frontier: int = 0
-    """Parts at the beginning of the file without a gap."""
-
-    def advance(self) -> None:
-        while self.frontier in self.written:
-            self.frontier += 1
 
 
 class Damaged(WeightsError):
@@ -80,12 +63,12 @@ class Transfer:
         self._journal = journal
         self._condition = threading.Condition()
         self._stop = threading.Event()
-        self._unsynced: list[tuple[_Open, int]] = []
-        self._opens = [self._open(file, journaled.get(file.file_id, set())) for file in files]
-        self._todo = [(each, run) for each in reversed(self._opens) for run in reversed(runs(each))]
+        self._unsynced: list[tuple[Arriving, int]] = []
+        self._opens = [open_part(file, staging, journal, journaled.get(file.file_id, set())) for file in files]
+        self._todo = [(each, run) for each in reversed(self._opens) for run in reversed(each.missing())]
         self._unhashed = list(reversed(self._opens))
         self.progress = Progress()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def run(self, look: Callable[[Progress], None], every_sec: float = 0.2) -> None:
         """Until all files are whole. `look` is called all the while and may raise to stop. Raises WeightsError."""
@@ -112,20 +95,6 @@ class Transfer:
         if self.error is not None:
             raise self.error
 
-    def _open(self, file: RemoteFile, done: set[int]) -> _Open:
-        path = self._staging / f"{file.file_id}.part"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, FILE_MODE)
-        if os.fstat(descriptor).st_size != file.size:
-            os.ftruncate(descriptor, file.size)
-            if done:  # of a part file that is gone
-                self._journal.forget(file.file_id)
-            done = set()
-        done = {index for index in done if index < file.parts}
-        each = _Open(file, descriptor, bool(done), set(done), set(done))
-        each.advance()
-        return each
-
     def _thread(self, job: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=self._guard, args=(job,), name=f"weights{job.__name__}", daemon=True)
         thread.start()
@@ -135,7 +104,7 @@ class Transfer:
         """Run a thread's work; the first error stops all."""
         try:
             job()
-        except Exception as error:
+        except BaseException as error:  # a panic of obstore's is no Exception, and would be a thread that is missing
             with self._condition:
                 if self.error is None and not self._stop.is_set():
                     self.error = disk_error(error, self._staging)
@@ -150,7 +119,7 @@ class Transfer:
                 each, run = self._todo.pop()
             self._fetch(each, run)
 
-    def _fetch(self, each: _Open, run: range) -> None:
+    def _fetch(self, each: Arriving, run: range) -> None:
         """Parts in a row with one request; goes on where a broken answer ended. Whether nothing comes for too long is
         the caller's to see."""
         offset, end, done = each.file.span(run[0])[0], each.file.span(run[-1])[1], run[0]
@@ -164,7 +133,7 @@ class Transfer:
                         return
                     if offset + len(piece) > end:
                         raise WeightsError(f"{each.file.name!r} is longer in the store than its listing says.")
-                    _write_all(each.descriptor, piece, offset)
+                    each.write(piece, offset)
                     offset += len(piece)
                     with self._condition:
                         self.progress.fetched += len(piece)
@@ -174,6 +143,7 @@ class Transfer:
                             done += 1
             except TransientError as error:
                 trouble = error
+                self.progress.trouble = str(error)
             if offset == end:
                 return
             empty = empty + 1 if offset == before and trouble is None else 0
@@ -186,7 +156,7 @@ class Transfer:
                 return
             pause = FIRST_PAUSE_SEC if offset > before else min(LONGEST_PAUSE_SEC, 2 * pause)
 
-    def _written(self, each: _Open, index: int) -> None:
+    def _written(self, each: Arriving, index: int) -> None:
         """Part `index` is written, though not yet safe. The condition is held."""
         each.written.add(index)
         each.advance()
@@ -220,7 +190,7 @@ class Transfer:
                 return
             self._finish(each)
 
-    def _verify(self, each: _Open) -> bool:
+    def _verify(self, each: Arriving) -> bool:
         """Follow the file to its end. False when told to stop; raises Damaged."""
         digest, position, file = Digest(each.file.check), 0, each.file
         while position < file.size:
@@ -246,8 +216,9 @@ class Transfer:
         if verdict is False:
             kind = {"sha256": "SHA-256", "md5": "MD5 (ETag)", "multipart": "ETag"}[file.check.kind]
             other = " It may also be whole, uploaded in parts of a rare size: a SHA256SUMS beside it tells."
+            source = SUMS if file.check.kind == "sha256" else "the store"
             raise Damaged(
-                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as the store says. Upload it again."
+                f"{file.name!r} is damaged: its {kind} is not {file.check.value}, as {source} says. Upload it again."
                 + (other if file.check.kind == "multipart" else ""),
                 file.file_id,
                 each.resumed,
@@ -256,7 +227,7 @@ class Transfer:
             self.progress.unverified.append(file.name)
         return True
 
-    def _finish(self, each: _Open) -> None:
+    def _finish(self, each: Arriving) -> None:
         with self._condition:
             while len(each.synced) < each.file.parts:
                 if self._stop.is_set():
@@ -267,23 +238,3 @@ class Transfer:
         with self._condition:
             self.progress.whole_files += 1
             self.progress.moved += 1
-
-
-def runs(each: _Open) -> list[range]:
-    """The parts that are missing, as rows of at most REQUEST_PARTS. Pure."""
-    found: list[range] = []
-    for index in range(each.file.parts):
-        if index in each.written:
-            continue
-        if found and found[-1].stop == index and len(found[-1]) < REQUEST_PARTS:
-            found[-1] = range(found[-1].start, index + 1)
-        else:
-            found.append(range(index, index + 1))
-    return found
-
-
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written

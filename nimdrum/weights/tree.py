@@ -4,7 +4,6 @@ What arrives lies in a hidden folder of the target, under names of its own. Only
 they get their final names, and then the marker is written. A fetch that is killed at any moment is taken up from there.
 """
 
-import contextlib
 import os
 import shutil
 import time
@@ -16,16 +15,16 @@ from nimdrum.errors import WeightsError
 from nimdrum.weights import folder as names
 from nimdrum.weights.checks import check_for, refuse_unsafe
 from nimdrum.weights.claim import Claim
-from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of, tree_json
+from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of
 from nimdrum.weights.parts import Journal, RemoteFile, file_id
 from nimdrum.weights.progress import TELL_EVERY_SEC, StoppedError, Tell, Watch
+from nimdrum.weights.publish import NEXT, OLD, is_published, make_folder, publish
 from nimdrum.weights.store import Store
 from nimdrum.weights.transfer import Damaged, Transfer
 
 WAIT_SEC = 0.5
 SPARE_BYTES = 16 * 1024 * 1024
 """Left free for the journal, the marker and whoever else writes there."""
-NEXT_MARKER = "next.json"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class TreeFetch:
         try:
             if (tree := self._whole_tree()) is not None:  # also on a volume that is mounted read-only
                 return self._summary(tree, 0, began)
-            self._make_folder(self._target)
+            make_folder(self._target, self._target)
             claim = Claim(self._target / names.LOCK)
             self._wait_for(claim)
             try:
@@ -74,8 +73,6 @@ class TreeFetch:
             finally:
                 claim.release()
         except OSError as error:
-            if isinstance(error, WeightsError):
-                raise
             raise disk_error(error, self._target) from None
         return self._summary(tree, fetched, began)
 
@@ -103,14 +100,14 @@ class TreeFetch:
             return there, 0
         store = self._open_store()
         files = self._listed(store)
-        self._make_folder(self._staging)
+        make_folder(self._staging, self._target)
         try:
             fetched = self._fetch(store, files)
         except BaseException:
             self._remove_if_empty()
             raise
         tree = Tree(self._uri, {file.name: (file.size, file.file_id) for file in files})
-        self._publish(tree)
+        publish(tree, self._target)
         return tree, fetched
 
     def _listed(self, store: Store) -> list[RemoteFile]:
@@ -128,7 +125,7 @@ class TreeFetch:
     def _fetch(self, store: Store, files: list[RemoteFile]) -> int:
         self._remove_strangers(files)
         journal = Journal(self._staging / "journal")
-        fetched, again = 0, True
+        fetched, again = 0, set[str]()
         try:
             while True:
                 journaled = journal.open()
@@ -145,10 +142,10 @@ class TreeFetch:
                     journal.forget(damage.file_id)
                     journal.close()
                     (self._staging / f"{damage.file_id}.part").unlink(missing_ok=True)
-                    if not (damage.resumed and again):
+                    if not damage.resumed or damage.file_id in again:
                         raise
-                    # What an earlier process left may have been hurt by the end of its machine: once more.
-                    again = False
+                    # What an earlier process left may have been hurt by the end of its machine: once more, each file.
+                    again.add(damage.file_id)
                     self._tell("weights.fetched_again", reason=str(damage))
         finally:
             journal.close()
@@ -158,14 +155,9 @@ class TreeFetch:
         return fetched
 
     def _has(self, file: RemoteFile) -> bool:
-        """Whether `file` is whole: on its way, or under its final name by this or an earlier fetch."""
-        if size_of(self._staging / f"{file.file_id}.whole") == file.size:
-            return True
-        for marker in (self._staging / NEXT_MARKER, self._marker):
-            tree = read_tree(marker)
-            if tree is not None and tree.files.get(file.name) == (file.size, file.file_id):
-                return size_of(self._target / file.name) == file.size
-        return False
+        """Whether `file` is whole: on its way, or under its final name."""
+        on_its_way = size_of(self._staging / f"{file.file_id}.whole") == file.size
+        return on_its_way or is_published(file, self._target)
 
     def _look_for_room(self, missing: list[RemoteFile], journaled: dict[str, set[int]]) -> None:
         needed = SPARE_BYTES if missing else 0
@@ -180,52 +172,11 @@ class TreeFetch:
                 f"{needed / 1e9:.2f} GB more. Give it a larger volume."
             )
 
-    def _publish(self, tree: Tree) -> None:
-        """Final names for all files, then the marker. What an earlier fetch put there and this one lacks goes."""
-        old = read_tree(self._marker)
-        _write(self._staging / NEXT_MARKER, tree_json(tree))
-        self._marker.unlink(missing_ok=True)
-        if old is not None:
-            for name in old.files.keys() - tree.files.keys():
-                self._remove(self._target / name)
-        folders = {self._target}
-        for name, (_, identity) in sorted(tree.files.items()):
-            whole = self._staging / f"{identity}.whole"
-            if whole.exists():
-                final = self._target / name
-                self._make_folder(final.parent)
-                whole.rename(final)
-                folders.add(final.parent)
-        for each in folders:
-            _sync_folder(each)
-        (self._staging / NEXT_MARKER).rename(self._marker)
-        _sync_folder(self._target)
-        shutil.rmtree(self._staging, ignore_errors=True)
-
-    def _make_folder(self, folder: Path) -> None:
-        self._below(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def _remove(self, path: Path) -> None:
-        """Remove a file of an earlier tree, and the folders that it leaves empty."""
-        folders = self._below(path.parent)
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            for folder in folders:
-                folder.rmdir()
-
-    def _below(self, folder: Path) -> list[Path]:
-        """`folder` and the folders around it below the target. Raises WeightsError when one of them is a link."""
-        below = [each for each in (folder, *folder.parents) if each != self._target and self._target in each.parents]
-        if link := next((each for each in below if each.is_symlink()), None):
-            raise WeightsError(f"{link} is a link, and could lead out of {self._target}. Remove it.")
-        return below
-
     def _remove_strangers(self, files: list[RemoteFile]) -> None:
         """Parts of other trees or versions: they are not waited for any more."""
         wanted = {f"{file.file_id}{suffix}" for file in files for suffix in (".part", ".whole")}
         for path in self._staging.iterdir():
-            if path.name not in wanted | {"journal", NEXT_MARKER}:
+            if path.name not in wanted | {"journal", NEXT, OLD}:
                 path.unlink(missing_ok=True)
 
     def _remove_if_empty(self) -> None:
@@ -235,24 +186,5 @@ class TreeFetch:
             parts = journal.open()
         finally:
             journal.close()
-        if not parts and not any(self._staging.glob("*.whole")) and not (self._staging / NEXT_MARKER).exists():
+        if not parts and not any(path.suffix in (".whole", ".json") for path in self._staging.iterdir()):
             shutil.rmtree(self._staging, ignore_errors=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """A whole file that the disk has. `path` is in the staging folder, so nobody reads it half."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, names.FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems have no fsync for folders
-    finally:
-        os.close(descriptor)

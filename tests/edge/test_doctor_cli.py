@@ -141,6 +141,18 @@ def test_one_problem(machine: Machine, environ: dict[str, str], name: str, words
     assert words in findings[name]["message"]
 
 
+def test_what_is_set_elsewhere_counts(machine: Machine) -> None:
+    """A key in engine_config.json is a key, and is not shown; weights that are fetched first need none, but a folder."""
+    machine.shell.image("1.x")
+    machine.gpus(H100_LINE)
+    _, findings = machine.doctor(environ=parameters(model_artifacts_uri="s3://b/llm/"))
+    assert findings["key"]["level"] == findings["fetch"]["level"] == "ok", findings
+    assert "model-repo" in findings["fetch"]["message"]
+    (machine.code_dir / "engine_config.json").write_text(json.dumps({"env": {"NGC_API_KEY": "nvapi-of-a-file"}}))
+    _, findings = machine.doctor()
+    assert findings["key"]["message"] == "set: NGC_API_KEY (engine_config.json)"
+
+
 def test_programs_that_hang_do_not_hang_the_report(machine: Machine) -> None:
     """list-model-profiles with a child of its own is stopped at its limit, with all below it."""
     machine.shell.image("2.x", hangs=True, listing="")

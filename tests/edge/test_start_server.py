@@ -128,8 +128,9 @@ def test_without_gpu_it_says_why_and_ends_with_1(entry: Entry, smi: str | None, 
     assert not entry.drum_was_started
 
 
-@pytest.mark.parametrize("engine", ["external", "llamacpp"])
+@pytest.mark.parametrize("engine", ["external", "llamacpp", "External"])
 def test_engines_that_need_no_gpu(entry: Entry, engine: str) -> None:
+    """In any case of letters, as settings.py reads it."""
     entry.program("nvidia-smi", "exit 0")
     entry.program("list-model-profiles", "echo must not be asked")
     done = entry.run(MLOPS_RUNTIME_PARAM_engine=json.dumps({"type": "string", "payload": engine}))
@@ -138,8 +139,9 @@ def test_engines_that_need_no_gpu(entry: Entry, engine: str) -> None:
     assert "profiles" not in done.stderr
 
 
+@pytest.mark.parametrize("engine", ["auto", "", None])
 @pytest.mark.parametrize(("nim_in_image", "code"), [(False, 0), (True, 1)])
-def test_auto_with_an_external_host(entry: Entry, nim_in_image: bool, code: int) -> None:
+def test_auto_with_an_external_host(entry: Entry, nim_in_image: bool, code: int, engine: str | None) -> None:
     """auto takes NIM where the image holds it, else the external engine that is configured: as choose.py does."""
     entry.program("nvidia-smi", "exit 0")
     script = entry.folder / "root/opt/nim/start_server.sh"
@@ -147,7 +149,11 @@ def test_auto_with_an_external_host(entry: Entry, nim_in_image: bool, code: int)
     if nim_in_image:
         script.touch()
     host = json.dumps({"type": "string", "payload": "nim.example"})
-    done = entry.run(MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST=host, NIMDRUM_IMAGE_ROOT=str(entry.folder / "root"))
+    done = entry.run(
+        MLOPS_RUNTIME_PARAM_engine=json.dumps({"type": "string", "payload": engine}),
+        MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST=host,
+        NIMDRUM_IMAGE_ROOT=str(entry.folder / "root"),
+    )
     assert done.returncode == code, done.stderr
 
 

@@ -180,6 +180,17 @@ def test_a_credential_that_is_there_is_given_by_its_id(upload_world: UploadWorld
     assert len(state.credentials) == 1
 
 
+def test_the_credential_of_a_store_is_given_by_its_id(upload_world: UploadWorld) -> None:
+    """model_artifacts_credential is stored in DataRobot before; with weights of one's own no NGC key is stored."""
+    state = upload_world.fake.state
+    state.credentials["c0ffee"] = {"credentialId": "c0ffee", "name": "store", "credentialType": "s3"}
+    text = "model_artifacts_uri: s3://b/llm/\nmodel_artifacts_credential: c0ffee\n"
+    assert upload_world.run(*DEPLOY[:2], "--parameters", upload_world.parameters(text)).exit_code == 0
+    given = overrides(last_version(upload_world))
+    assert given == {"model_artifacts_uri": "s3://b/llm/", "model_artifacts_credential": "c0ffee"}
+    assert state.secrets == {}
+
+
 def test_the_types_of_parameter_values(upload_world: UploadWorld) -> None:
     """Text stays text, numbers and booleans keep their kind, what is empty or null stays at its default."""
     text = "max_tokens: 200\ntemperature: 0\nsplit_reasoning: false\nsystem_prompt: '007'\nresponse_format:\nn: '2'\n"
@@ -206,6 +217,8 @@ def test_the_types_of_parameter_values(upload_world: UploadWorld) -> None:
         ("response_format: '{'", "response_format"),
         (f"NGC_API_KEY: {{credentialType: api_token, apiToken: {NGC_KEY}", "line 1"),
         ("NGC_API_KEY: {credentialType: api_token}", "without an apiToken"),
+        (f"model_artifacts_credential: {{credentialType: s3, awsSecretAccessKey: {NGC_KEY}}}", "must be the id"),
+        ("{model_artifacts_uri: s3://b/llm/, NGC_API_KEY: c0ffee}", "exclude each other"),
         ("- max_tokens", "lines of the form"),
         ("", "lines of the form"),
     ],
@@ -269,6 +282,18 @@ def test_a_version_that_somebody_else_made_last(upload_world: UploadWorld) -> No
         (2, 1),
     ]
     assert "unchanged" in upload_world.run(*DEPLOY[:2]).text
+
+
+def test_a_version_that_somebody_changed_is_not_built_upon(upload_world: UploadWorld) -> None:
+    """A parameter that is changed in DataRobot makes a version with our files: another bundle must not take it along."""
+    fake = upload_world.fake
+    assert upload_world.run(*DEPLOY[:2]).exit_code == 0
+    theirs = {"id": "theirs", "versionMinor": 2, "runtimeParameters": "changed"}
+    fake.state.model_versions["theirs"] = {**last_version(upload_world), **theirs}
+    assert upload_world.run(*DEPLOY[:2], "--resource-bundle", "GPU - L").exit_code == 0
+    last = last_version(upload_world)
+    assert (last["versionMajor"], last["versionMinor"], last["resourceBundleId"]) == (2, 1, "gpu.large")
+    assert last.get("runtimeParameters") != "changed"
 
 
 def test_a_bundle_that_does_not_stay(upload_world: UploadWorld) -> None:

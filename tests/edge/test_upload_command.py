@@ -123,8 +123,9 @@ def test_a_person_sees_progress(environ: dict[str, str], fake: FakeDataRobot, tm
     assert not any(secret.encode() in shown for secret in (TOKEN, NGC_KEY))
 
 
-def test_the_key_is_asked_for(environ: dict[str, str], fake: FakeDataRobot) -> None:
-    """On a terminal, when NGC_API_KEY is not set; what is typed is not shown."""
+@pytest.mark.parametrize(("typed", "exit_code"), [(f"{NGC_KEY}\n", 0), ("\x04", 130)], ids=["key", "end of input"])
+def test_the_key_is_asked_for(environ: dict[str, str], fake: FakeDataRobot, typed: str, exit_code: int) -> None:
+    """On a terminal, when NGC_API_KEY is not set; what is typed is not shown. Who goes away there has interrupted."""
     del environ["NGC_API_KEY"]
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "nimdrum", "upload", "--build"]
@@ -143,12 +144,12 @@ def test_the_key_is_asked_for(environ: dict[str, str], fake: FakeDataRobot) -> N
             output = b""
             while b"(not shown)" not in output:  # what is typed before the question is thrown away
                 output += process.stdout.read1()
-            os.write(ours, f"{NGC_KEY}\n".encode())
+            os.write(ours, typed.encode())
             output += process.communicate(timeout=DEADLINE_SEC)[0]
         finally:
             process.kill()
     os.close(ours)
-    assert process.returncode == 0, output
+    assert process.returncode == exit_code, output
     assert b"NGC_API_KEY (not shown)" in output
     assert NGC_KEY.encode() not in output
-    assert list(fake.state.secrets.values()) == [NGC_KEY]
+    assert list(fake.state.secrets.values()) == ([NGC_KEY] if exit_code == 0 else [])

@@ -172,6 +172,10 @@ def test_a_manifest_for_any_folder(shell: Shell) -> None:
     assert done.returncode == 0, done.stderr
     assert [line[66:] for line in (shell.cache / "SHA256SUMS").read_text().splitlines()] == ["Z", "a/ü x", "b"]
     assert sha256sum_accepts(shell.cache)
+    for folder in (shell.world.folder / "no-such-folder", shell.world.image_root):
+        none = shell.run("warm", "--only-sums", "--cache", str(folder))
+        assert (none.returncode, f"There are no files in {folder}" in none.stderr) == (1, True), none.stderr
+        assert not (folder / "SHA256SUMS").exists()
 
 
 @pytest.mark.parametrize("line", ["1.x", "2.x"])

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_nim.run import wait_for
+from fake_nim.run import free_port, wait_for
 from s3_server import BUCKET, CREDENTIAL, S3Server
 
 from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
 from nimdrum.weights.child import child_environment, command, request_json
 from nimdrum.weights.folder import LOCK, MARKER, OURS, STAGING
-from nimdrum.weights.parts import PART_BYTES
+from nimdrum.weights.parts import HEADER, PART_BYTES
+from nimdrum.weights.publish import NEXT, OLD
 
 pytestmark = pytest.mark.xdist_group("weights")
 DEADLINE_SEC = 90.0
@@ -139,6 +140,54 @@ def test_another_uri_replaces_the_tree(s3: S3Server, target: Path) -> None:
     assert not (target / "sub").exists()
 
 
+def test_an_interrupted_publication_leaves_nothing_behind(s3: S3Server, target: Path) -> None:
+    """Killed between the final names and the marker, and then another tree is wanted: the first one's files go too."""
+    tree(s3)
+    get(s3, target)
+    (target / STAGING).mkdir()
+    (target / MARKER).rename(target / STAGING / NEXT)
+    s3.put("config.json", b'{"v": 2}', "other/")
+    get(s3, target, uri=s3.uri("other/"))
+    assert found(target) == {"config.json": b'{"v": 2}'}
+
+
+@pytest.mark.parametrize("left", [NEXT, OLD])
+def test_an_interrupted_publication_is_ended(s3: S3Server, target: Path, left: str) -> None:
+    """What has its final name already is not asked for again. A failure in between does not lose that."""
+    files = tree(s3)
+    get(s3, target)
+    (target / STAGING).mkdir()
+    (target / MARKER).rename(target / STAGING / left)
+    (target / "config.json").unlink()
+    s3.forget_reads()
+    s3.fault(truncate="llm/config.json")
+    with pytest.raises(WeightsError, match="shorter"):
+        get(s3, target)
+    s3.fault()
+    get(s3, target)
+    assert found(target) == files
+    assert {read["key"] for read in s3.reads()} == {"llm/config.json"}
+
+
+def test_an_empty_object_of_the_folders_name_is_no_model(s3: S3Server, target: Path) -> None:
+    """How some tools, and Azure with folders, write `llm/`: the URI without a slash means what lies below."""
+    s3.put("llm", b"", prefix="")
+    s3.put("config.json", b"{}")
+    get(s3, target, uri=s3.uri("llm"))
+    assert found(target) == {"config.json": b"{}"}
+    s3.put("alone", b"")
+    get(s3, target, uri=s3.uri("llm/alone"))
+    assert found(target) == {"alone": b""}
+
+
+def test_an_address_without_an_identity_is_asked_unsigned(s3: S3Server, target: Path) -> None:
+    """AWS_ENDPOINT_URL says where, not who: a public bucket there is read, and nobody asks the machine for a role."""
+    s3.put("config.json", b"{}")
+    fetch(f"s3://{BUCKET}/llm/", target, environ={"AWS_ENDPOINT_URL": s3.url, "AWS_REGION": "us-east-1"})
+    assert found(target) == {"config.json": b"{}"}
+    assert {read["who"] for read in s3.reads()} == {""}
+
+
 def test_one_object_is_a_tree_of_one(s3: S3Server, target: Path) -> None:
     """A URI without a slash at its end may name a file."""
     data = content(3 * MIB)
@@ -154,8 +203,9 @@ def test_a_folder_of_this_machine(tmp_path: Path, target: Path) -> None:
     data = content(PART_BYTES + 1)
     (source / "sub/model.bin").write_bytes(data)
     (source / "empty").touch()
+    (source / "mounted").write_bytes(b"of the folder's own name")
     fetch(f"file://{source}", target)
-    assert found(target) == {"sub/model.bin": data, "empty": b""}
+    assert found(target) == {"sub/model.bin": data, "empty": b"", "mounted": b"of the folder's own name"}
     fetch(f"file://{source}/sub/model.bin", tmp_path / "one")
     assert found(tmp_path / "one") == {"model.bin": data}
 
@@ -397,6 +447,24 @@ def test_what_an_earlier_process_left_is_not_trusted(s3: S3Server, target: Path,
     assert ("weights.fetched_again" in printed(target)) is (hurt == "changed")
 
 
+def test_every_file_that_was_hurt_is_fetched_again(s3: S3Server, target: Path) -> None:
+    """Not only the first: the end of a machine may hurt several."""
+    files = {name: content(2 * PART_BYTES, seed) for seed, name in enumerate(("model-1.bin", "model-2.bin"))}
+    for name, data in files.items():
+        s3.put(name, data)
+    get(s3, target)
+    journal = [HEADER]
+    (target / STAGING).mkdir()
+    for name, (_, file_id) in json.loads((target / MARKER).read_text())["files"].items():
+        journal += [f"{file_id} 0", f"{file_id} 1"]
+        (target / STAGING / f"{file_id}.part").write_bytes(b"hurt" + files[name][4:])
+        (target / name).unlink()
+    (target / STAGING / "journal").write_text("\n".join([*journal, ""]))
+    (target / MARKER).unlink()
+    get(s3, target)
+    assert found(target) == files
+
+
 def test_two_at_once_fetch_once(s3: S3Server, target: Path) -> None:
     """Two processes for one folder: one fetches, the other waits and then has it too."""
     files = tree(s3)
@@ -432,6 +500,18 @@ def test_a_server_that_stands_still_is_given_up(s3: S3Server, target: Path) -> N
     with pytest.raises(WeightsError, match="No byte came for"):
         get(s3, target, stall_timeout_sec=1.0)
     assert found(target) == {}
+
+
+def test_a_store_that_does_not_answer_says_why(target: Path) -> None:
+    """The reason of the operating system is in the sentence, not only that there is one."""
+    with pytest.raises(WeightsError, match=r"cannot be reached.*Connection refused"):
+        fetch(f"http://127.0.0.1:{free_port()}/model.gguf", target, stall_timeout_sec=1.0)
+
+
+def test_a_panic_of_the_library_is_one_sentence(s3: S3Server, target: Path) -> None:
+    """obstore ends in a Rust panic at some settings, which Python does not count among the exceptions."""
+    with pytest.raises(WeightsError, match="Fetching s3://weights/llm/ failed: PanicException"):
+        get(s3, target, uri=s3.uri().replace("us-east-1", "us%0Aeast-1"))
 
 
 def test_a_store_that_breaks_off_is_asked_again(s3: S3Server, target: Path) -> None:

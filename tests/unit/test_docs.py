@@ -1,4 +1,4 @@
-"""What the pages about weights tell people to type exists: options, parameters, and configuration files."""
+"""What the pages tell people to type and to read exists: options, parameters, configuration files, links."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from nimdrum.engines.config_file import read_engine_config
 from nimdrum.parameters import read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/weights").glob("*.md"))]
 
 
@@ -30,3 +31,22 @@ def test_pages(page: Path, tmp_path: Path) -> None:
     for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL):
         (tmp_path / "engine_config.json").write_text(block)
         assert read_engine_config(tmp_path).nim_env(2)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as the ends of links, in GitHub's way."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_links(page: Path) -> None:
+    """Every link inside the project leads to a file, and to a heading of it where it names one."""
+    text = page.read_text(encoding="utf-8")
+    for path, _, anchor in (link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", text)):
+        if "://" not in path:
+            target = page.parent / path if path else page
+            assert target.exists(), path
+            assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+    for named in re.findall(r"`(docs/[\w/.-]+)`", text):
+        assert (ROOT / named).exists(), named

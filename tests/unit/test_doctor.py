@@ -60,6 +60,7 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
         "plan": plan,
         "plan_error": plan_error,
         "local_model": None,
+        "fetch_into": None,
         "hf_offline": False,
         "keys": (Key("NGC_API_KEY", "runtime parameter"),),
         "gpus": Fact((H100, H100)),
@@ -91,6 +92,8 @@ FILLED = part(FOLDER, free_bytes=1_000_000_000, filled=True)
 LOCKED = part(FOLDER, not_writable="Permission denied")
 LOCAL: dict[str, Any] = {"local_model": Path("/opt/code/model-repo")}
 CPU: dict[str, Any] = {"raw": {"engine": "llamacpp"}}
+STORE: dict[str, Any] = {"raw": {"model_artifacts_uri": "s3://b/llm/"}}
+STORE_CACHE: dict[str, Any] = {"raw": {**STORE["raw"], "model_artifacts_target": "cache"}}
 OUTSIDE: dict[str, Any] = {"raw": {"engine": "external"}}
 BAD_KEY: dict[str, Any] = {
     "raw": {"NGC_API_KEY": credential()},
@@ -160,6 +163,10 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (machine.check_shared_memory, {"shm_bytes": Fact(64_000_000), "gpus": gpu()}, "ok", "0.1 GB"),
     (machine.check_cache, {}, "ok", "/cache is writable and empty"),
     (machine.check_cache, {"cache": FILLED}, "ok", "filled"),
+    (machine.check_fetch, {}, "none", ""),
+    (machine.check_fetch, {"fetch_into": Fact(FOLDER)}, "ok", "fetched into /cache, 500 GB free"),
+    (machine.check_fetch, {"fetch_into": LOCKED}, "problem", "Permission denied.*fetched there"),
+    (machine.check_fetch, {"fetch_into": part(LOCKED.value, filled=True)}, "ok", "holds fetched weights"),
     (machine.check_cache, {"cache": LOCKED}, "problem", "uid 1000, gid 0: Permission denied.*NIM_CACHE_PATH"),
     (machine.check_cache, {"cache": LOCKED, **LOCAL}, "none", ""),
     (machine.check_disk, {}, "ok", "500 GB free"),
@@ -197,9 +204,12 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
         "HF_TOKEN .* has blanks",
     ),
     (setup.check_key, {"keys": (), "cache": FILLED}, "ok", "none; the cache is filled"),
+    (setup.check_key, {"keys": (), "image": NIM_1, **STORE_CACHE}, "ok", "none; the cache is fetched from the store"),
+    (setup.check_key, {"keys": (), **STORE, **LOCAL}, "ok", "weights are fetched into /opt/code/model-repo; no key"),
     (setup.check_key, {"keys": ()}, "warning", "no NGC_API_KEY"),
     (setup.check_key, {"keys": (), "image": NIM_1}, "problem", "NIM 1.x cannot download"),
     (setup.check_key, {"keys": (), **CPU}, "none", ""),
+    (setup.check_key, {"keys": (), "settings": None}, "none", ""),
     (setup.check_profile, {}, "ok", "NIM chooses; 1 of 1 run here"),
     (setup.check_profile, {"listing": None}, "none", ""),
     (setup.check_profile, {"listing": verdict(Verdict.INCOMPATIBLE)}, "problem", "none of the image's 1 profiles"),

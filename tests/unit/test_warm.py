@@ -15,6 +15,7 @@ from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import tool_command
 from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.supervisor.program import Ended
+from nimdrum.warm.inside import default_cache
 from nimdrum.warm.job import plan_job, refuse_failed
 from nimdrum.warm.sums import write_sums
 from nimdrum.warm.tree import problems, refuse_incomplete, snapshot, weight_files
@@ -176,6 +177,15 @@ def test_names_that_a_manifest_cannot_hold(tmp_path: Path, name: str) -> None:
     with pytest.raises(WeightsError, match="cannot stand in a SHA256SUMS"):
         write_sums(tmp_path, lambda total: None, lambda count: None)
     assert not (tmp_path / "SHA256SUMS").exists()
+
+
+def test_the_cache_is_the_engines(tmp_path: Path) -> None:
+    """What `warm` fills without --cache is what the engine reads: engine_config.json, the variable, NIM's own."""
+    environ = {"NIM_CACHE_PATH": "/of/the/container"}
+    assert default_cache(tmp_path, {}) == Path("/opt/nim/.cache")
+    assert default_cache(tmp_path, environ) == Path("/of/the/container")
+    (tmp_path / "engine_config.json").write_text('{"env": {"NIM_CACHE_PATH": "/of/the/file"}}')
+    assert default_cache(tmp_path, environ) == Path("/of/the/file")
 
 
 def test_where_a_tool_is(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_work_together(line: int, change: dict[str, Any], says: str)
     ("files", "expected"),
     [
         ([], Content.EMPTY),
-        ([LOCK], Content.EMPTY),
+        ([LOCK, "lost+found/x"], Content.EMPTY),
         (["config.json"], Content.FILLED),
         ([LOCK, f"{STAGING}/journal"], Content.HALF),
         (["config.json", f"{STAGING}/next.json"], Content.HALF),

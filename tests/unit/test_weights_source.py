@@ -46,7 +46,9 @@ def test_options_follow_a_question_mark() -> None:
     ("uri", "says"),
     [
         ("bucket/path", "must begin with"),
-        ("ftp://host/x", "must begin with"),
+        ("ftp://user:word@host/x", "'ftp://...'; it must begin with"),
+        ("s3://bucket/x?endpoint=http://user:word@host", "without a user name"),
+        ("s3://bucket/x?endpoint=minio.internal:9000", "endpoint begins with https://"),
         ("s3:///path", "comes the bucket"),
         ("https://user:word@host/x", "no user name"),
         ("file://host/x", "three slashes"),
@@ -114,6 +116,7 @@ def test_datarobots_credentials(uri: str, credential: dict[str, Any], expected: 
         ("s3://b/x", {"credentialType": "gcp", "gcpKey": GCP_KEY}, "type 'gcp', but s3:// needs one of type s3"),
         ("gs://b/x", S3, "needs one of type gcp"),
         ("s3://b/x", {"credentialType": "s3", "awsAccessKeyId": "the-id-of-a-key"}, "without awsSecretAccessKey"),
+        ("s3://b/x", {**S3, "awsSecretAccessKey": "the-secret-\nitself"}, "line break.*in awsSecretAccessKey"),
         ("az://c/x", {"credentialType": "azure", "azureConnectionString": "AccountName=acme"}, "AccountKey or"),
         ("file:///x", S3, "needs none"),
     ],
@@ -126,12 +129,27 @@ def test_a_credential_that_does_not_fit(uri: str, credential: dict[str, Any], sa
 
 
 @pytest.mark.parametrize(
-    ("environ", "unsigned"),
-    [({}, True), ({"AWS_REGION": ""}, True), ({"AWS_ROLE_ARN": "arn"}, False), ({"GOOGLE_X": "1"}, True)],
+    ("uri", "variable", "unsigned"),
+    [
+        ("s3://b/x", "NOTHING", True),
+        ("s3://b/x", "AWS_ACCESS_KEY_ID", False),
+        ("s3://b/x", "AWS_WEB_IDENTITY_TOKEN_FILE", False),
+        ("s3://b/x", "AWS_CONTAINER_CREDENTIALS_FULL_URI", False),
+        ("s3://b/x", "AWS_REGION", True),
+        ("s3://b/x", "AWS_ENDPOINT_URL", True),
+        ("s3://b/x", "GOOGLE_SERVICE_ACCOUNT", True),
+        ("gs://b/x", "GOOGLE_APPLICATION_CREDENTIALS", False),
+        ("gs://b/x", "GOOGLE_CLOUD_PROJECT", True),
+        ("az://b/x?account=a", "AZURE_CLIENT_ID", False),
+        ("az://b/x?account=a", "AZURE_STORAGE_SAS_TOKEN", False),
+        ("az://b/x?account=a", "AZURE_STORAGE_ACCOUNT_NAME", True),
+    ],
 )
-def test_without_a_credential(environ: dict[str, str], unsigned: bool) -> None:
-    """The container's own variables count; without any the store is asked as a public one, not as this machine."""
-    assert store_options(parse_uri("s3://b/x"), None, environ).get("skip_signature", False) is unsigned
+def test_without_a_credential(uri: str, variable: str, unsigned: bool) -> None:
+    """The container's own identity counts; where only a region or an address is set, the store is asked as a public
+    one: else its library would ask the machine for an identity."""
+    assert store_options(parse_uri(uri), None, {variable: "x"}).get("skip_signature", False) is unsigned
+    assert store_options(parse_uri(uri), None, {variable: ""})["skip_signature"]
 
 
 def test_every_secret_is_known_for_masking() -> None:
