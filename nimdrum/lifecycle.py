@@ -18,13 +18,14 @@ from nimdrum.log import get_logger
 from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
 from nimdrum.supervisor.state import Phase
 from nimdrum.supervisor.users import first_to_halt
+from nimdrum.web.answering import wait_for_answers
 
 WATCH_EVERY_SEC = 1.0
 LONGEST_PAUSE_SEC = 30.0
 GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 ORPHAN_GRACE_SEC = 10.0
-LAST_ANSWERS_SEC = 5.0
-"""From the engine's end to the server's: batches in flight answer with what they have, all others get the cause."""
+LAST_ANSWERS_SEC = 30.0
+"""At most, from the engine's end to the server's: batches in flight answer with what they have."""
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
 
 log = get_logger("hooks")
@@ -105,7 +106,7 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
                 log.critical("%s", describe_failure(state))
                 if hosting.error_server:
                     return  # health answers 513 with the cause from now on
-                time.sleep(LAST_ANSWERS_SEC)
+                wait_for_answers(attachment.run_dir, LAST_ANSWERS_SEC)
                 _halt(hosting, attachment)
             elif state.phase is Phase.RUNNING and state.engine_pid != told:
                 told = state.engine_pid

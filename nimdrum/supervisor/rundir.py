@@ -31,6 +31,11 @@ class RunDir:
         return self.path / "start.lock"
 
     @property
+    def answering(self) -> Path:
+        """Locked, shared, by each HTTP request until its answer is sent; not shared by a server that ends for good."""
+        return self.path / "answering.lock"
+
+    @property
     def masters(self) -> Path:
         """One empty file for each gunicorn master, which replaces workers that die: <pid>-<start time>.
 

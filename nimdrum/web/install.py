@@ -7,6 +7,7 @@ from nimdrum.errors import EngineStartError, EngineUnavailableError, HTTPStatusE
 from nimdrum.health import ROUTES as HEALTH_ROUTES
 from nimdrum.health import health
 from nimdrum.web import answers, bodies, metrics
+from nimdrum.web.answering import answering
 from nimdrum.web.engine_call import via_name
 from nimdrum.web.pass_through import METHODS, pass_through
 from nimdrum.web.prometheus import CONTENT_TYPE
@@ -27,6 +28,8 @@ ROUTES = {
 PASS_THROUGH = ("/nim/", "/directAccess/")
 LOOP_DETECTED = 508
 BEGAN = "nimdrum_began"
+DONE = "nimdrum_done"
+UNCOUNTED = (None, "health", "metrics")
 
 
 def route_of(path: str) -> str | None:
@@ -57,6 +60,8 @@ def install(app: Any, model: "Model") -> None:
         setattr(g, BEGAN, time.monotonic())
         path = below_prefix()
         route = None if path is None else route_of(path)
+        if route not in UNCOUNTED:
+            setattr(g, DONE, answering(model.attachment.run_dir))
         try:
             answer = _answer(model, route, path or "", prefix, via) if route else None
         except (HTTPStatusError, EngineStartError, EngineUnavailableError, SupervisorError) as error:
@@ -74,11 +79,20 @@ def install(app: Any, model: "Model") -> None:
         path = below_prefix()
         route = None if path is None else route_of(path)
         answers.finish(response, route)
-        if route not in (None, "health", "metrics"):
+        if route not in UNCOUNTED:
+            if done := g.pop(DONE, None):
+                response.call_on_close(done)  # when all of it is sent
             began = getattr(g, BEGAN, time.monotonic())
             status = response.status_code
             response.call_on_close(lambda: metrics.count_request(model, str(route), status, time.monotonic() - began))
         return response
+
+    @app.teardown_request  # type: ignore[untyped-decorator]
+    def teardown(error: BaseException | None) -> None:
+        from flask import g
+
+        if done := g.pop(DONE, None):  # no answer was made
+            done()
 
 
 def _answer(model: "Model", route: str, path: str, prefix: str, via: str) -> Any:
