@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from nimdrum.errors import EngineUnavailableError
+from nimdrum.errors import EngineStartError, EngineUnavailableError
 from nimdrum.supervisor.attach import Endpoint
 
 WaitReady = Callable[[float, Callable[[], bool]], Endpoint]
@@ -24,6 +24,7 @@ class Gate:
         self._endpoint: Endpoint | None = None
         self._searching = False
         self._losses = 0
+        self._given_up: EngineStartError | None = None
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -33,6 +34,7 @@ class Gate:
     def found(self, endpoint: Endpoint) -> None:
         with self._changed:
             self._endpoint = endpoint
+            self._given_up = None
             self._changed.notify_all()
 
     def answered(self) -> None:
@@ -47,12 +49,17 @@ class Gate:
                 self._losses += 1
 
     def wait(self, timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
-        """The endpoint once the engine is ready. Raises EngineStartError, SupervisorError, EngineUnavailableError."""
+        """The endpoint once the engine is ready. Raises EngineStartError, SupervisorError, EngineUnavailableError.
+
+        An engine that will never be ready is looked for once: a batch may have a hundred thousand rows left.
+        """
         deadline = self._clock() + timeout_sec
         while True:
             with self._changed:
                 if self._endpoint is not None:
                     return self._endpoint
+                if self._given_up is not None:
+                    raise EngineStartError(*self._given_up.args)
                 left = deadline - self._clock()
                 if left <= 0 or stopped():
                     raise EngineUnavailableError("The engine did not come back in the time that was left.")
@@ -68,6 +75,9 @@ class Gate:
             self._pause(deadline, stopped)
             found = self._wait_ready(deadline - self._clock(), stopped)
             return found
+        except EngineStartError as error:
+            self._given_up = error
+            raise
         finally:
             with self._changed:
                 self._searching = False

@@ -105,7 +105,7 @@ def test_a_dead_engine_does_not_take_the_answers_along(world: World, worker_clas
     world.fake(crash_after=20, seconds_per_token=0.01)
     with drum_server(world, worker_class=worker_class, max_concurrency=4, max_watchdog_restarts=0) as drum:
         drum.wait_health(200)
-        answer = predict(drum.url, "promptText\n" + "a prompt\n" * 40)
+        answer = predict(drum.url, "promptText\n" + "a prompt\n" * 2000)
         assert answer.status_code == 200
         assert answer.json()["predictions"].count("echo: a prompt") == 20
         assert drum.exit_code() == 3, drum.printed

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError
+from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.gate import Gate
 from nimdrum.supervisor.attach import Endpoint
 
@@ -60,7 +60,24 @@ def test_an_old_loss_does_not_close_it() -> None:
     assert gate.endpoint == ELSEWHERE
 
 
-@pytest.mark.parametrize("error", [EngineStartError("never"), EngineUnavailableError("later")])
+def test_an_engine_that_is_given_up_is_looked_for_once() -> None:
+    """All rows that are left are told at once; an engine that a new call found is asked again."""
+    looks: list[float] = []
+
+    def wait_ready(timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
+        looks.append(timeout_sec)
+        raise EngineStartError("never")
+
+    gate = Gate(wait_ready)
+    for _ in range(3):
+        with pytest.raises(EngineStartError, match="never"):
+            gate.wait(DEADLINE_SEC, going_on)
+    assert len(looks) == 1
+    gate.found(HERE)
+    assert gate.wait(DEADLINE_SEC, going_on) == HERE
+
+
+@pytest.mark.parametrize("error", [SupervisorError("perhaps"), EngineUnavailableError("later")])
 def test_what_looking_raises_is_raised(error: Exception) -> None:
     """And the next row may look again."""
     answers: list[Exception | Endpoint] = [error, HERE]
