@@ -21,11 +21,11 @@ def test_nim_dies_without_error_server(sandbox: Sandbox, image: Image) -> None:
 
 
 def test_nim_dies_with_error_server(sandbox: Sandbox, image: Image) -> None:
-    """DRUM stays until SIGTERM: /health/ answers 513 with the cause, /predict/ 503 with it."""
+    """DRUM stays until SIGTERM: /health/ answers 513 with the cause, /predict/ too."""
     with run_image(sandbox, image.name, NO_RETRY, "--env=WITH_ERROR_SERVER=1", line=image.line, **DIES) as container:
         assert CAUSE in container.wait_health(513).text
         refused = container.post("/predict/", data=b"promptText\nhello\n", headers={"Content-Type": "text/csv"})
-        assert refused.status_code == 503
+        assert refused.status_code == 513
         assert CAUSE in refused.text
         code, _ = container.stop()
         assert code == 0, container.log[-4000:]
