@@ -112,9 +112,7 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
                 told = state.engine_pid
                 log_facts(state.line, Endpoint(state.host, state.port, state.model or ""))
             pause_sec = WATCH_EVERY_SEC
-        except (
-            Exception
-        ) as error:  # whatever it is: who watches must not end for it, and it may last, as a full disk does
+        except Exception as error:  # who watches must not end for it, and it may last, as a full disk does
             log.error("%s", error, exc_info=not isinstance(error, (NimdrumError, OSError)))
             pause_sec = min(2 * pause_sec, LONGEST_PAUSE_SEC)
 
