@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from nimdrum.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
 from nimdrum.health import ROUTES as HEALTH_ROUTES
 from nimdrum.health import health
+from nimdrum.log import event, get_logger
 from nimdrum.web import answers, bodies, metrics
 from nimdrum.web.answering import answering
 from nimdrum.web.engine_call import via_name
@@ -30,6 +31,8 @@ LOOP_DETECTED = 508
 BEGAN = "nimdrum_began"
 DONE = "nimdrum_done"
 UNCOUNTED = (None, "health", "metrics")
+
+log = get_logger("web")
 
 
 def route_of(path: str) -> str | None:
@@ -93,6 +96,8 @@ def install(app: Any, model: "Model") -> None:
 
         if done := g.pop(DONE, None):  # no answer was made
             done()
+
+    event(log, "http.ready")  # once for each worker process
 
 
 def _answer(model: "Model", route: str, path: str, prefix: str, via: str) -> Any:

@@ -179,6 +179,9 @@ def survives(world: World, case: Case, mode: dict[str, Any], blow: Callable[[Wor
     with drum_server(world, **mode, max_watchdog_backoff_sec=1) as drum:
         drum.wait_health(200)
         first = answer(drum)
+        # All workers: one that is aborted in the middle of an import has "failed to boot", and gunicorn ends.
+        workers = mode.get("workers", 1) if mode.get("worker_class") else 1
+        wait_for(lambda: drum.printed.count("http.ready") >= workers, READY_SEC)
         blow(world, drum)
         wait_for(lambda: len(world.starts()) >= starts, READY_SEC)
         drum.wait_health(200)

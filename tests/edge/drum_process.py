@@ -39,8 +39,8 @@ class Drum:
         return self.process.wait(READY_SEC)
 
     def health(self) -> requests.Response | None:
-        """The answer of /health/, or None while nobody listens."""
-        with contextlib.suppress(requests.ConnectionError):
+        """The answer of /health/, or None while nobody listens, or who answered was killed."""
+        with contextlib.suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return requests.get(f"{self.url}/health/", timeout=READY_SEC)
         return None
 
