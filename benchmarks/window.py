@@ -14,7 +14,6 @@ that score at once, each with a window of its own.
 import argparse
 import contextlib
 import json
-import math
 import re
 import shutil
 import subprocess
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import common
 import engines
 from engines import Case
+from window_report import printed, report
 
 FIELDS: dict[str, Any] = {"temperature": 0.7}
 LONG_PROMPT_WORDS = 1500
@@ -133,60 +133,9 @@ def compare(title: str, target: Target, kinds: list[str], rows: int, repeats: in
     return result
 
 
-def of_the_best(result: dict[str, Any]) -> float:
-    """The window's rows/s in percent of the best load generator's."""
-    rates = result["rates"]
-    others = (rate for kind, rate in rates.items() if not kind.startswith("window") and not math.isnan(rate))
-    return 100 * rates["window"] / max(others)
-
-
-def report(results: list[dict[str, Any]], labels: list[str], name: str, title: str, machine: str = "") -> None:
-    """A table, and a plot with a group of bars for each result and a dot for each run; `labels` name the kinds in
-    their order."""
-    lines: list[list[object]] = [
-        [
-            *(r["title"], r["tokens"], r["rows"], *r["rates"].values(), r["found"]),
-            *(of_the_best(r), " ".join(f"{share:.2f}" for share in r["fairness"]) or "-", r["errors"]),
-        ]
-        for r in results
-    ]
-    print(common.table(["engine", "tokens", "rows", *labels, "found", "% of best", "slowest/fastest", "errors"], lines))
-    print(f"rows/s, medians; {machine or common.machine()}")
-
-    def best(r: dict[str, Any]) -> float:
-        return max(rate for rate in r["rates"].values() if not math.isnan(rate))
-
-    def draw(axes: Any) -> None:
-        width = 0.8 / len(labels)
-        for number, label in enumerate(labels):
-            heights = [list(r["rates"].values())[number] / best(r) for r in results]
-            grey = str(0.8 - 0.6 * number / len(labels))
-            color = {"window": "tab:green"}.get(label, "tab:olive" if label.startswith("window") else grey)
-            places = [i + number * width for i in range(len(results))]
-            axes.bar(places, heights, width, label=label, color=color)
-            for place, r in zip(places, results, strict=True):
-                runs = r["all"].get(list(r["rates"])[number], [])
-                axes.plot([place] * len(runs), [run / best(r) for run in runs], "k.", markersize=3)
-        names = [f"{r['title']}\n{r['tokens']} tokens" for r in results]
-        axes.set_xticks([i + 0.4 for i in range(len(results))], names, fontsize=7)
-        axes.set_ylabel("rows/s, share of the best")
-        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-
-    common.plot(name, draw, title)
-
-
 def kinds_of(pools: list[int], with_hey: list[int], processes: int) -> list[str]:
     several = [f"window x {processes}"] if processes else []
     return [*(f"pool {size}" for size in pools), *(f"hey {size}" for size in with_hey), "window", *several]
-
-
-def printed(files: list[str]) -> list[dict[str, Any]]:
-    """The results in what earlier runs printed, each with all kinds of them all; nan where one was not measured."""
-    lines = [line for file in files for line in Path(file).read_text().splitlines() if line.startswith("{")]
-    results = [json.loads(line) for line in lines]
-    kinds = dict.fromkeys(kind for result in results for kind in result["rates"])
-    kinds = sorted(kinds, key=lambda kind: (kind.split()[0], int(kind.split()[-1]) if " " in kind else 0))
-    return [{**r, "rates": {kind: r["rates"].get(kind, math.nan) for kind in kinds}} for r in results]
 
 
 def numbers(text: str) -> list[int]:

@@ -10,6 +10,7 @@ from edge_world import KEY, READY_SEC, World
 from fake_nim.run import wait_for
 
 from nimdrum.errors import EngineStartError, SettingsError
+from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
 from nimdrum.supervisor.gpu import Gpus
 from nimdrum.supervisor.state import Phase
@@ -77,17 +78,22 @@ def test_too_few_gpus_for_the_profile_are_told_before_the_start(world: World) ->
     assert world.starts() == []
 
 
-def test_a_restart_waits_until_the_gpu_is_free_again(world: World) -> None:
-    """After a crash the new engine starts only when the memory in use is back where it was before the first start."""
-    figures = nvidia_smi(world, 100)
-    world.fake()
-    model = world.ready_model(max_watchdog_backoff_sec=1)
+def crash_with_gpu_in_use(model: Model, figures: Path) -> None:
+    """Kill the engine, whose memory on the GPU stays in use; returns when its supervisor waits to start it again."""
     state = model.attachment.state()
     assert state is not None
     assert state.engine_pid is not None
     figures.write_text("70000\n")
     os.kill(state.engine_pid, 9)
     wait_for(lambda: (now := model.attachment.state()) is not None and now.phase is Phase.BACKOFF, READY_SEC)
+
+
+def test_a_restart_waits_until_the_gpu_is_free_again(world: World) -> None:
+    """After a crash the new engine starts only when the memory in use is back where it was before the first start."""
+    figures = nvidia_smi(world, 100)
+    world.fake()
+    model = world.ready_model(max_watchdog_backoff_sec=1)
+    crash_with_gpu_in_use(model, figures)
     assert len(world.starts()) == 1
     figures.write_text("300\n")
     model.ready(READY_SEC)
@@ -99,12 +105,7 @@ def test_nobody_waits_for_a_gpu_that_nobody_needs_any_more(world: World) -> None
     figures = nvidia_smi(world, 100)
     world.fake()
     model = world.ready_model()
-    state = model.attachment.state()
-    assert state is not None
-    assert state.engine_pid is not None
-    figures.write_text("70000\n")
-    os.kill(state.engine_pid, 9)
-    wait_for(lambda: (now := model.attachment.state()) is not None and now.phase is Phase.BACKOFF, READY_SEC)
+    crash_with_gpu_in_use(model, figures)
     model.attachment.release()
     world.wait_until_empty()
     assert len(world.starts()) == 1
