@@ -6,6 +6,9 @@ None of them ever carries a secret: DRUM prints their text to the log and to HTT
 
 from typing import Any
 
+DRUM_PIPELINE_ERROR = 513
+"""DRUM's own status for a model that will never answer."""
+
 
 class NimdrumError(Exception):
     """Base of all errors of this package."""
@@ -85,3 +88,16 @@ class ChatError(HTTPStatusError, RuntimeError):
         super().__init__(message, status)
         self.error = error or {"message": message, "type": "engine_error", "param": None, "code": status}
         self.retry_after = retry_after
+
+
+def brief(error: BaseException) -> str:
+    """What a caller is told of `error`: of an engine that did not start the cause, but not its log lines."""
+    text = str(error)
+    return text.partition(" Its last log lines:")[0] if isinstance(error, EngineStartError) else text
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status for an error of this package: 513, as on the health routes, for an engine that will never be."""
+    if isinstance(error, HTTPStatusError):
+        return error.status
+    return DRUM_PIPELINE_ERROR if isinstance(error, EngineStartError) else 503

@@ -7,11 +7,11 @@ the engine is not asked, so a busy one costs nothing.
 import time
 from typing import Any
 
+from nimdrum.errors import DRUM_PIPELINE_ERROR
 from nimdrum.supervisor.state import EngineState, Phase
 
 ROUTES = ("", "/", "/ping", "/ping/", "/health", "/health/")
 RETRY_AFTER_SEC = 5
-DRUM_PIPELINE_ERROR = 513
 SHOWN_CHARACTERS = 160
 LOOKS_LIKE_A_STACK = ("Traceback", "File ", "at ", "During handling", "^")
 

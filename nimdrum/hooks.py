@@ -17,6 +17,8 @@ from nimdrum.errors import (
     HTTPStatusError,
     NimdrumError,
     SupervisorError,
+    brief,
+    status_of,
 )
 from nimdrum.facts import log_facts
 from nimdrum.hosting import Hosting, is_drum_score, read_hosting
@@ -162,7 +164,7 @@ def http_errors() -> Iterator[None]:
     """
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
-    from nimdrum.web.answers import brief, remember, status_of
+    from nimdrum.web.answers import remember
 
     try:
         with _ending_drum_score():

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
 from nimdrum.log import event, get_logger
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.supervisor.attach import Endpoint
-from nimdrum.web.answers import brief, status_of
 
 BAD_REQUEST = (400, 422)
 SUSPECT_AFTER = 2

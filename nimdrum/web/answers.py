@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from nimdrum.errors import ChatError, EngineStartError, HTTPStatusError
-from nimdrum.health import DRUM_PIPELINE_ERROR, RETRY_AFTER_SEC
+from nimdrum.errors import ChatError, HTTPStatusError, brief, status_of
+from nimdrum.health import RETRY_AFTER_SEC
 from nimdrum.web.caller import current_caller
 
 NOTE = "nimdrum_error"
@@ -19,19 +19,6 @@ def remember(error: HTTPStatusError) -> None:
 
     if has_request_context():
         setattr(g, NOTE, error)
-
-
-def brief(error: BaseException) -> str:
-    """What a caller is told of `error`: of an engine that did not start the cause, but not its log lines."""
-    text = str(error)
-    return text.partition(" Its last log lines:")[0] if isinstance(error, EngineStartError) else text
-
-
-def status_of(error: BaseException) -> int:
-    """The HTTP status for an error of this package: 513, as on the health routes, for an engine that will never be."""
-    if isinstance(error, HTTPStatusError):
-        return error.status
-    return DRUM_PIPELINE_ERROR if isinstance(error, EngineStartError) else 503
 
 
 def error_answer(error: BaseException) -> tuple[dict[str, Any], int]:
