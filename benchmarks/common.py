@@ -45,10 +45,10 @@ def prompts(rows: int) -> list[str]:
 
 def external_model(port: int, health: str = "/v1/health/ready", **parameters: Any) -> Any:
     """The hooks' model for an engine on loopback, from the same pieces as `load_model` but without DRUM."""
+    from nimdrum.base.hosting import Hosting
+    from nimdrum.base.settings import load_settings
     from nimdrum.engines.choose import plan_engine
     from nimdrum.hooks import Model
-    from nimdrum.hosting import Hosting
-    from nimdrum.settings import load_settings
     from nimdrum.supervisor.attach import attach
 
     state = Path(tempfile.mkdtemp(prefix="nimdrum-bench-"))

@@ -25,7 +25,7 @@ import pandas as pd  # noqa: E402
 from edge_world import World  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from nimdrum.errors import EngineStartError  # noqa: E402
+from nimdrum.base.errors import EngineStartError  # noqa: E402
 from nimdrum.scoring.score import score_frame  # noqa: E402
 from nimdrum.supervisor.state import Phase  # noqa: E402
 

@@ -3,7 +3,7 @@
 import textwrap
 import unicodedata
 
-from nimdrum.errors import BadInputError
+from nimdrum.base.errors import BadInputError
 from nimdrum.scoring.reader import prompts_of, read_rows
 
 ANSWER_COLUMN = "Predictions"  # DRUM's name for the target in its CSV

@@ -5,8 +5,8 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.errors import ChatError
-from nimdrum.settings import Settings
+from nimdrum.base.errors import ChatError
+from nimdrum.base.settings import Settings
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.tracing import ChatSpan
 from nimdrum.web.caller import current_caller

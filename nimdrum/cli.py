@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from nimdrum import __version__
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.parameters import read_parameters, replace_table, table
 from nimdrum.commands.bundle import bundle
 from nimdrum.commands.upload import upload
 from nimdrum.doctor.command import doctor
-from nimdrum.errors import NimdrumError
-from nimdrum.parameter_table import replace_table, table
-from nimdrum.parameters import read_parameters
 from nimdrum.warm.command import profiles, warm
 
 CODE_DIR = Path(__file__).resolve().parent.parent
@@ -43,7 +42,7 @@ def status(as_json: bool) -> None:
 
     Exits with 0 when an engine is RUNNING, with 1 when none is.
     """
-    from nimdrum.hosting import read_hosting
+    from nimdrum.base.hosting import read_hosting
     from nimdrum.supervisor.status import describe, find_engines
 
     engines = find_engines(read_hosting(CODE_DIR).state_root)

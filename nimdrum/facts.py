@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nimdrum.log import event, get_logger
+from nimdrum.base.log import event, get_logger
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.web.exchange import Ask, Exchange, ExchangeError
 

@@ -7,7 +7,7 @@ the engine is not asked, so a busy one costs nothing.
 import time
 from typing import Any
 
-from nimdrum.errors import DRUM_PIPELINE_ERROR
+from nimdrum.base.errors import DRUM_PIPELINE_ERROR
 from nimdrum.supervisor.state import EngineState, Phase
 
 ROUTES = ("", "/", "/ping", "/ping/", "/health", "/health/")

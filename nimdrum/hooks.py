@@ -8,10 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nimdrum.engines.choose import plan_engine
-from nimdrum.engines.image import find_nim
-from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.errors import (
+from nimdrum.base.errors import (
     EngineStartError,
     EngineUnavailableError,
     HTTPStatusError,
@@ -20,11 +17,14 @@ from nimdrum.errors import (
     brief,
     status_of,
 )
+from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting
+from nimdrum.base.log import event, get_logger
+from nimdrum.base.settings import Settings, load_settings
+from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.image import find_nim
+from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.facts import log_facts
-from nimdrum.hosting import Hosting, is_drum_score, read_hosting
 from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
-from nimdrum.log import event, get_logger
-from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.attach import Attachment, Endpoint, attach
 
 READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why

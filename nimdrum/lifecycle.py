@@ -11,10 +11,10 @@ import threading
 import time
 from typing import Any, NoReturn
 
-from nimdrum.errors import NimdrumError
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.log import get_logger
 from nimdrum.facts import log_facts
-from nimdrum.hosting import Hosting
-from nimdrum.log import get_logger
 from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
 from nimdrum.supervisor.state import Phase
 from nimdrum.supervisor.users import first_to_halt

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from nimdrum.errors import HTTPStatusError
+from nimdrum.base.errors import HTTPStatusError
 from nimdrum.supervisor.attach import Endpoint
 
 if TYPE_CHECKING:

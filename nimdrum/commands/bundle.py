@@ -23,8 +23,8 @@ def bundle(out: Path, image: str | None) -> None:
     context.tar.gz is what the Dockerfile copies; model.tar.gz holds the hooks and nimdrum, and engine_config.json where
     there is one. Nothing else travels. The same sources give the same archives. SHA256SUMS has the checksums.
     """
+    from nimdrum.base.errors import BundleError
     from nimdrum.commands.progress import Terminal
-    from nimdrum.errors import BundleError
     from nimdrum.platform.bundle import IMAGE, read_saved_image, write_bundle
     from nimdrum.platform.image import ARCHITECTURE
 

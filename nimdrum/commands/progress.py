@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from nimdrum.secret import redact
+from nimdrum.base.secret import redact
 
 
 class Terminal:

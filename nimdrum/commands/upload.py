@@ -68,9 +68,9 @@ def upload(**options: Any) -> None:
     4 DataRobot refuses, or what is there stands in the way; 5 network, DataRobot or a wait failed
     for now: run it again; 6 a build or deployment has failed; 130 interrupted: run it again.
     """
+    from nimdrum.base.errors import NimdrumError, UploadError
     from nimdrum.commands.progress import Terminal
     from nimdrum.commands.uploading import upload_with
-    from nimdrum.errors import NimdrumError, UploadError
     from nimdrum.platform.failures import AGAIN, WRONG_INPUT
     from nimdrum.platform.waiting import Patience
 

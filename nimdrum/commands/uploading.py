@@ -8,9 +8,10 @@ from typing import Any
 import click
 import yaml
 
+from nimdrum.base.errors import UploadError
+from nimdrum.base.secret import Secret
 from nimdrum.commands.bundle import CODE_DIR
 from nimdrum.commands.progress import Terminal
-from nimdrum.errors import UploadError
 from nimdrum.platform.archive import context_files, fingerprint, model_files
 from nimdrum.platform.bundle import read_saved_image, sha256_of
 from nimdrum.platform.connection import configured_token, connect
@@ -22,7 +23,6 @@ from nimdrum.platform.steps.common import Upload
 from nimdrum.platform.upload import run
 from nimdrum.platform.waiting import Patience
 from nimdrum.platform.wanted import KEY, Values, Wanted, read_values
-from nimdrum.secret import Secret
 
 
 def upload_with(

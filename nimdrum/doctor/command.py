@@ -38,11 +38,11 @@ def doctor(as_json: bool, engine: str | None, cpu: bool, code_dir: Path, profile
     import shutil
 
     from nimdrum import __version__
+    from nimdrum.base.hosting import read_hosting
     from nimdrum.doctor.finding import Level, as_text, count
     from nimdrum.doctor.finding import as_json as to_json
     from nimdrum.doctor.gather import StoppedError, gather
     from nimdrum.doctor.judge import judge
-    from nimdrum.hosting import read_hosting
 
     if cpu and engine not in (None, "llamacpp"):
         raise click.UsageError("--cpu and --engine exclude each other.")

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from nimdrum.base.settings import Settings
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.settings import Settings
 from nimdrum.supervisor.state import EngineState
 from nimdrum.warm.profiles import Listing
 

@@ -12,6 +12,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import Settings, load_settings
 from nimdrum.doctor import look
 from nimdrum.doctor.facts import Answer, Fact, Facts, Gpu, Port
 from nimdrum.doctor.keys import find_keys
@@ -24,9 +27,6 @@ from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.tools import LIST, tool_command, tool_env
-from nimdrum.errors import NimdrumError
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.ports import PREFERRED
 from nimdrum.supervisor.preflight import shared_memory_bytes
 from nimdrum.supervisor.program import Ended, run_program

@@ -1,11 +1,11 @@
 """The keys for registries that the engine would get: where each comes from, and whether it looks like one."""
 
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.doctor.facts import Key
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.nim import registry_keys
-from nimdrum.errors import NimdrumError
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings
 
 
 def find_keys(settings: Settings, hosting: Hosting) -> tuple[Key, ...]:

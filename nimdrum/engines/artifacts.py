@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import Preparation
-from nimdrum.errors import SettingsError
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings
 from nimdrum.weights.child import STALL_TIMEOUT_SEC, child_environment, command, request_json
 from nimdrum.weights.credential import secrets_of, store_options
 from nimdrum.weights.source import parse_uri

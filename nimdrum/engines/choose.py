@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+from nimdrum.base.errors import EngineNotFoundError
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.engines.external import external_plan
 from nimdrum.engines.image import START_SCRIPTS, NimImage
 from nimdrum.engines.llamacpp import llamacpp_plan
 from nimdrum.engines.nim import nim_plan
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.errors import EngineNotFoundError
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings
 
 
 def plan_engine(settings: Settings, hosting: Hosting, image: NimImage | None, embedded: Path | None) -> EnginePlan:

@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.hosting import PLATFORM_VARIABLES, Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.engines.environment import NETWORK
-from nimdrum.errors import SettingsError
-from nimdrum.hosting import Hosting
-from nimdrum.platform.events import VARIABLES
-from nimdrum.settings import Settings
 
 
 def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
         "max_backoff_sec": settings.max_backoff_sec,
         "stop_timeout_sec": settings.stop_timeout_sec,
         "stall_timeout_sec": settings.stall_timeout_sec,
-        "platform": {name: hosting.environ[name] for name in VARIABLES if hosting.environ.get(name)},
+        "platform": {name: hosting.environ[name] for name in PLATFORM_VARIABLES if hosting.environ.get(name)},
         "network": {name: hosting.environ[name] for name in NETWORK if hosting.environ.get(name)},
         "verify_ssl": settings.verify_ssl,
     }

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nimdrum.errors import SettingsError
-from nimdrum.secret import SECRET_NAME
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.secret import SECRET_NAME
 
 CONFIG_FILE = "engine_config.json"
 KEYS = ("args", "env")

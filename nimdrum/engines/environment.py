@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from nimdrum.secret import SECRET_NAME
+from nimdrum.base.hosting import LOOPBACK_HOSTS
+from nimdrum.base.secret import SECRET_NAME
 
 NETWORK = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
@@ -26,7 +27,6 @@ PREFIXES = (
     *("HF_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_", "OMP_", "MKL_", "OPENBLAS_", "GGML_", "LLAMA_"),
 )
 NEVER = frozenset(("VLLM_PORT",))  # makes vLLM's workers fight over one port
-LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """The plan for an engine that runs elsewhere (a sidecar, NIM Operator, Dynamo, another host): nothing to start."""
 
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.hosting import LOOPBACK, Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.engines.common import common
 from nimdrum.engines.config_file import CONFIG_FILE, read_engine_config
 from nimdrum.engines.nim import HEALTH_PATH
-from nimdrum.engines.plan import LOOPBACK, EnginePlan
-from nimdrum.errors import SettingsError
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings
+from nimdrum.engines.plan import EnginePlan
 
 DEFAULT_PORT = 8000
 

@@ -5,7 +5,6 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-LOOPBACK = "127.0.0.1"
 DEFAULT_MODEL_NAME = "datarobot-deployed-llm"
 """The name that DataRobot's clients send."""
 PORT = "@PORT@"

@@ -3,11 +3,11 @@
 import shutil
 from pathlib import Path
 
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.nim import image_env, registry_keys
-from nimdrum.hosting import Hosting
-from nimdrum.settings import Settings
 
 LIST, DOWNLOAD, STORE = "list-model-profiles", "download-to-cache", "create-model-store"
 # The documentation says "on PATH"; these are for a PATH that an environment of ours has replaced.

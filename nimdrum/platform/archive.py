@@ -6,16 +6,15 @@ Both lists are allow-lists: what is not named here (`.env`, `.git`, caches, test
 import gzip
 import hashlib
 import json
-import os
 import shlex
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from nimdrum.errors import BundleError
+from nimdrum.base.errors import BundleError
+from nimdrum.base.files import replacing
 
 PACKAGE = "nimdrum"
 MODEL_FILES = ("custom.py", "custom_flask.py", "model-metadata.yaml", "start_server.sh")
@@ -101,14 +100,3 @@ def write_archive(path: Path, files: Sequence[Packed], tick: Callable[[int], obj
             entry.size, entry.mtime, entry.mode = len(file.content), TIMESTAMP, 0o755 if file.executable else 0o644
             archive.addfile(entry, BytesIO(file.content))
             tick(entry.size)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when the block ends well and is gone when it does not."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nimdrum.platform.archive import context_files, model_files, replacing, write_archive
+from nimdrum.base.files import replacing
+from nimdrum.platform.archive import context_files, model_files, write_archive
 from nimdrum.platform.image import CHUNK, Image, find_image, save_image
 
 CONTEXT, MODEL, IMAGE, IMAGE_FACTS, SUMS = "context.tar.gz", "model.tar.gz", "image.tar.gz", "image.json", "SHA256SUMS"

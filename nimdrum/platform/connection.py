@@ -13,7 +13,7 @@ from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
 from requests_toolbelt.adapters.socket_options import TCPKeepAliveAdapter
 from urllib3 import Retry
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.failures import NOT_ALLOWED, OF_DATAROBOT, fail
 from nimdrum.platform.waiting import Patience, Screen
 

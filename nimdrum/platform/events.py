@@ -12,11 +12,11 @@ from datetime import datetime, timezone
 from queue import Full, Queue
 from typing import Any
 
-from nimdrum.log import event, get_logger
+from nimdrum.base.hosting import PLATFORM_VARIABLES
+from nimdrum.base.log import event, get_logger
 
 TIMEOUT_SEC = 5.0
 WAITING_EVENTS = 50
-VARIABLES = ("DATAROBOT_ENDPOINT", "DATAROBOT_API_TOKEN", "MLOPS_DEPLOYMENT_ID")
 STAGES = ("starting", "downloading", "loading", "ready")
 DOWNLOADING = re.compile(r"download|fetching files", re.IGNORECASE)
 LOADING = re.compile(
@@ -38,7 +38,7 @@ class Destination:
 
 def find_destination(environ: Mapping[str, str], verify: bool) -> Destination | None:
     """The platform that this process is deployed on, or None."""
-    endpoint, token, deployment = (environ.get(name, "").strip() for name in VARIABLES)
+    endpoint, token, deployment = (environ.get(name, "").strip() for name in PLATFORM_VARIABLES)
     if not (endpoint and token and deployment):
         return None
     return Destination(f"{endpoint.rstrip('/')}/remoteEvents/", deployment, token, verify)

@@ -6,7 +6,7 @@ import requests
 from datarobot.errors import AppPlatformError, ClientError, ServerError
 from trafaret import DataError
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 
 WRONG_INPUT = 2
 """An option or a file is not usable. Nothing was sent that writes. (2 is also what click says of a wrong option.)"""

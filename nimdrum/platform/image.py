@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from nimdrum.errors import BundleError
-from nimdrum.platform.archive import TIMESTAMP, replacing
+from nimdrum.base.errors import BundleError
+from nimdrum.base.files import replacing
+from nimdrum.platform.archive import TIMESTAMP
 
 TOOLS = ("docker", "podman", "buildah")
 ARCHITECTURE = "amd64"  # of DataRobot's own machines

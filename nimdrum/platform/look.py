@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from datarobot.client import RESTClientObject
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.connection import listed
 from nimdrum.platform.failures import OF_DATAROBOT, REFUSED, fail
 from nimdrum.platform.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion

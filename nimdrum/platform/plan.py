@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.archive import fingerprint
 from nimdrum.platform.failures import BUILD_FAILED, REFUSED
 from nimdrum.platform.found import Bundle, EnvironmentVersion, Found, ModelVersion, RegisteredVersion

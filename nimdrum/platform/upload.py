@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.failures import OF_DATAROBOT, REFUSED, fail
 from nimdrum.platform.found import Found
 from nimdrum.platform.plan import Action, plan

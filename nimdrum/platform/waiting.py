@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.failures import AGAIN, TRY_AGAIN
 
 T = TypeVar("T")

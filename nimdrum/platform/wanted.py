@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from nimdrum.errors import SettingsError, UploadError
-from nimdrum.parameters import convert, read_parameters
+from nimdrum.base.errors import SettingsError, UploadError
+from nimdrum.base.parameters import convert, read_parameters
+from nimdrum.base.secret import Secret
+from nimdrum.base.settings import load_settings
 from nimdrum.platform.archive import Packed
 from nimdrum.platform.failures import WRONG_INPUT
-from nimdrum.secret import Secret
-from nimdrum.settings import load_settings
 
 KEY = "NGC_API_KEY"
 """The one credential that an upload makes; of others it takes the id."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nimdrum.settings import Settings
+from nimdrum.base.settings import Settings
 
 Message = dict[str, Any]
 

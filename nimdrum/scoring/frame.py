@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nimdrum.errors import RowsFailedError, SettingsError
+from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.row import Result
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError
 from nimdrum.supervisor.attach import Endpoint
 
 WaitReady = Callable[[float, Callable[[], bool]], Endpoint]

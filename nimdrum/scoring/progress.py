@@ -7,7 +7,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from nimdrum.log import event, get_logger
+from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.row import Result
 

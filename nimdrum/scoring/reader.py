@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from nimdrum.errors import BadInputError
+from nimdrum.base.errors import BadInputError
 
 UNPROCESSABLE = 422
 MATRIX_MARKET = "%%MatrixMarket"

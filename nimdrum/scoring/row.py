@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
-from nimdrum.log import event, get_logger
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
+from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from nimdrum.log import event, get_logger
+from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nimdrum.errors import CallerGoneError
+from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
 from nimdrum.scoring.client import Carrier, Flight

@@ -4,9 +4,9 @@ import logging
 import sys
 from pathlib import Path
 
+from nimdrum.base.errors import SupervisorError
+from nimdrum.base.log import get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.errors import SupervisorError
-from nimdrum.log import get_logger
 from nimdrum.supervisor.locks import lock
 from nimdrum.supervisor.output import Forwarder
 from nimdrum.supervisor.run import Supervisor

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nimdrum
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
-from nimdrum.log import event, get_logger
 from nimdrum.supervisor.locks import is_locked, lock, locked
 from nimdrum.supervisor.process import sweep
 from nimdrum.supervisor.prune import ROOT_LOCK

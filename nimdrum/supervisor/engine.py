@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.log import event, get_logger
 from nimdrum.supervisor import process
 from nimdrum.supervisor.causes import Cause, find_cause
 from nimdrum.supervisor.gpu import Gpus

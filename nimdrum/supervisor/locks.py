@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 
 RETRY_SEC = 0.02
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from queue import Full, Queue
 from typing import IO
 
-from nimdrum.secret import redact
+from nimdrum.base.secret import redact
 
 KEPT_LINES = 200
 LONGEST_LINE = 4096

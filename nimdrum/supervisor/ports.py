@@ -5,7 +5,7 @@ import socket
 
 import psutil
 
-from nimdrum.engines.plan import LOOPBACK
+from nimdrum.base.hosting import LOOPBACK
 
 PREFERRED = 9999  # DRUM's own choice for NIM
 TRIES = 100

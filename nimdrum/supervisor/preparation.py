@@ -4,8 +4,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import Preparation
-from nimdrum.log import event, get_logger
 from nimdrum.supervisor import process
 from nimdrum.supervisor.output import LogTail, OutputPump
 from nimdrum.supervisor.policy import Failed, Prepared

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor import process
 from nimdrum.supervisor.locks import locked, unlock
 from nimdrum.supervisor.rundir import RunDir

@@ -4,9 +4,10 @@ import math
 import time
 from collections.abc import Callable
 
-from nimdrum.log import get_logger
+from nimdrum.base.files import replace_file
+from nimdrum.base.log import get_logger
 from nimdrum.supervisor.output import LogTail
-from nimdrum.supervisor.rundir import RunDir, replace_file
+from nimdrum.supervisor.rundir import RunDir
 from nimdrum.supervisor.state import EngineState, Phase, write_state
 
 SAVE_EVERY_SEC = 1.0

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.log import event, format_event, get_logger
 from nimdrum.platform.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor import policy, process
 from nimdrum.supervisor.engine import CannotStart, Engine

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 
 
 @dataclass(frozen=True)
@@ -93,20 +93,3 @@ def create_folder(folder: Path) -> None:
             f"a folder of uid {os.getuid()} that nobody else can write to. "
             "Remove it, or set the environment variable NIMDRUM_STATE_DIR to another one."
         )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the new one, never half of it; mode 0600. One writer only.
-
-    Raises OSError, and leaves the old file and nothing else then.
-    """
-    temporary = path.with_suffix(".tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
 
-from nimdrum.supervisor.rundir import replace_file
+from nimdrum.base.files import replace_file
 
 
 class Phase(str, Enum):

@@ -95,8 +95,8 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
     Exits with 1 when the image lists none.
     """
     with _sentences():
+        from nimdrum.base.errors import WeightsError
         from nimdrum.engines.tools import LIST
-        from nimdrum.errors import WeightsError
         from nimdrum.supervisor.causes import known_cause
         from nimdrum.supervisor.program import run_program
         from nimdrum.warm.inside import look_inside
@@ -130,7 +130,7 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
 @contextmanager
 def _sentences() -> Iterator[None]:
     """Errors as one sentence and exit code 1."""
-    from nimdrum.errors import NimdrumError
+    from nimdrum.base.errors import NimdrumError
 
     try:
         yield

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.preflight import not_writable
 from nimdrum.supervisor.process import sweep

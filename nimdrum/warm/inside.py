@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nimdrum.base.errors import EngineNotFoundError
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
 from nimdrum.engines.nim import DEFAULT_CACHE
 from nimdrum.engines.tools import tool_command, tool_env
-from nimdrum.errors import EngineNotFoundError
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import load_settings
 
 
 @dataclass(frozen=True)

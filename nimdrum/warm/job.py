@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.engines.tools import DOWNLOAD, STORE
-from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.supervisor.causes import SHOWN_CHARACTERS, known_cause
 from nimdrum.supervisor.program import Ended
 from nimdrum.warm.tree import Snapshot

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 
 SUMS = "SHA256SUMS"
 OURS = ".nimdrum-"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor.locks import lock, try_lock, unlock
 from nimdrum.supervisor.rundir import RunDir
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from nimdrum.errors import ChatError, HTTPStatusError, brief, status_of
+from nimdrum.base.errors import ChatError, HTTPStatusError, brief, status_of
 from nimdrum.health import RETRY_AFTER_SEC
 from nimdrum.web.caller import current_caller
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from nimdrum.errors import HTTPStatusError
+from nimdrum.base.errors import HTTPStatusError
 from nimdrum.scoring.answer import clean
 
 MEGABYTE = 1 << 20

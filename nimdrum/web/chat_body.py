@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nimdrum.base.errors import ChatError
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
-from nimdrum.errors import ChatError
 
 OURS = "datarobot_"
 """Fields with this beginning are DataRobot's (association id, metrics, ...): an engine may refuse them."""

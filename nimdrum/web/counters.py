@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor.locks import lock
 
 LOCK_TIMEOUT_SEC = 1.0

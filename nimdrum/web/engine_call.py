@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from nimdrum.errors import ChatError, EngineUnavailableError
+from nimdrum.base.errors import ChatError, EngineUnavailableError
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.web.caller import Caller
 from nimdrum.web.engine_error import own_error

@@ -3,10 +3,10 @@
 import time
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
+from nimdrum.base.log import event, get_logger
 from nimdrum.health import ROUTES as HEALTH_ROUTES
 from nimdrum.health import health
-from nimdrum.log import event, get_logger
 from nimdrum.web import answers, bodies, metrics
 from nimdrum.web.answering import answering
 from nimdrum.web.engine_call import via_name

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.errors import HTTPStatusError
+from nimdrum.base.errors import HTTPStatusError
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.web.bodies import read_body
 from nimdrum.web.caller import current_caller

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nimdrum.errors import NimdrumError
-from nimdrum.log import format_event
-from nimdrum.secret import redact
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.log import format_event
+from nimdrum.base.secret import redact
 from nimdrum.weights.child import CAUSE
 from nimdrum.weights.credential import secrets_of
 from nimdrum.weights.folder import UMASK

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 
 SUMS = "SHA256SUMS"
 SUMS_LINE = re.compile(r"^([0-9a-fA-F]{64}) [ *](.+)$")

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 import nimdrum
-from nimdrum.engines.environment import LOOPBACK_HOSTS
-from nimdrum.errors import WeightsError
-from nimdrum.log import get_logger
-from nimdrum.secret import redact
+from nimdrum.base.errors import WeightsError
+from nimdrum.base.hosting import LOOPBACK_HOSTS
+from nimdrum.base.log import get_logger
+from nimdrum.base.secret import redact
 from nimdrum.supervisor.process import LAUNCHER
 from nimdrum.weights.credential import Credential, secrets_of, store_options
 from nimdrum.weights.source import parse_uri

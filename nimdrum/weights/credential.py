@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import SettingsError
 from nimdrum.weights.source import Source
 
 PARAMETER = "model_artifacts_credential"

@@ -2,8 +2,8 @@
 
 import re
 
-from nimdrum.errors import WeightsError
-from nimdrum.secret import redact
+from nimdrum.base.errors import WeightsError
+from nimdrum.base.secret import redact
 from nimdrum.weights.source import Source
 
 SHOWN_CHARACTERS = 200

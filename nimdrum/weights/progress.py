@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights.parts import RemoteFile
 
 TELL_EVERY_SEC = 5.0

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights.folder import FILE_MODE, MARKER, STAGING, Tree, read_tree, size_of, tree_json
 from nimdrum.weights.parts import RemoteFile
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import SettingsError
 
 OPTIONS = {
     "s3": ("region", "endpoint"),

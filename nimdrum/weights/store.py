@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nimdrum import __version__
-from nimdrum.errors import WeightsError
-from nimdrum.secret import redact
+from nimdrum.base.errors import WeightsError
+from nimdrum.base.secret import redact
 from nimdrum.weights.checks import SUMS, read_sums
 from nimdrum.weights.credential import Credential, secrets_of, store_options
 from nimdrum.weights.failures import SHOWN_CHARACTERS, TransientError, explain, status_of

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights.arriving import Arriving, open_part
 from nimdrum.weights.checks import SUMS, Digest
 from nimdrum.weights.failures import TransientError

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights import folder as names
 from nimdrum.weights.checks import check_for, refuse_unsafe
 from nimdrum.weights.claim import Claim

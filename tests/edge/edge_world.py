@@ -15,12 +15,12 @@ from fake_nim.image import build_image
 from fake_nim.run import read_lines, wait_for
 from s3_server import CREDENTIAL
 
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
 from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.hooks import Model
-from nimdrum.hosting import Hosting
-from nimdrum.settings import load_settings
 from nimdrum.supervisor.attach import attach
 from nimdrum.supervisor.process import MARKER
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.errors import BundleError
+from nimdrum.base.errors import BundleError
 from nimdrum.platform.bundle import write_bundle
 from nimdrum.platform.image import find_image, save_image
 

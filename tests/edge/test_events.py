@@ -9,7 +9,7 @@ import pytest
 from edge_world import READY_SEC, TOKEN, World
 from fake_nim.run import free_port, wait_for
 
-from nimdrum.errors import EngineStartError
+from nimdrum.base.errors import EngineStartError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from edge_world import READY_SEC, World
 from fake_nim.run import wait_for
 
-from nimdrum.errors import EngineStartError
+from nimdrum.base.errors import EngineStartError
 from nimdrum.supervisor.state import EngineState, Phase
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from edge_world import World
 
-from nimdrum.errors import BadInputError, RowsFailedError
+from nimdrum.base.errors import BadInputError, RowsFailedError
 from nimdrum.scoring.score import score_frame
 
 

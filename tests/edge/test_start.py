@@ -11,8 +11,8 @@ from edge_world import KEY, READY_SEC, TOKEN, World
 from fake_nim.config import FakeNimConfig
 from fake_nim.run import fake_nim, wait_for
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError
-from nimdrum.secret import MASK
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError
+from nimdrum.base.secret import MASK
 from nimdrum.supervisor.state import Phase
 
 IMAGES = {

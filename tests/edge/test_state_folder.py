@@ -13,7 +13,7 @@ from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 from test_owners import HOLDER, answer, holder
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import process_name
 

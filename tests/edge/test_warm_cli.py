@@ -15,7 +15,7 @@ from fake_nim.run import wait_for
 from fake_nim.tools import H100, LISTING_2X, TRT, VLLM
 from shell import Shell
 
-from nimdrum.secret import MASK
+from nimdrum.base.secret import MASK
 
 FREE = ("--min-free-gb", "0")
 

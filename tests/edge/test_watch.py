@@ -9,7 +9,7 @@ import pytest
 from edge_world import KEY, READY_SEC, World
 from fake_nim.run import wait_for
 
-from nimdrum.errors import EngineStartError, SettingsError
+from nimdrum.base.errors import EngineStartError, SettingsError
 from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
 from nimdrum.supervisor.gpu import Gpus

@@ -15,7 +15,7 @@ import pytest
 from fake_nim.run import free_port, wait_for
 from s3_server import BUCKET, CREDENTIAL, S3Server
 
-from nimdrum.errors import SettingsError, WeightsError
+from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
 from nimdrum.weights.child import child_environment, command, request_json
 from nimdrum.weights.folder import LOCK, MARKER, OURS, STAGING

@@ -17,8 +17,8 @@ from fake_nim.run import wait_for
 from s3_server import BUCKET, CREDENTIAL, S3Server
 from test_events import deployed, platform
 
+from nimdrum.base.errors import EngineStartError, SettingsError
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.errors import EngineStartError, SettingsError
 from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
 from nimdrum.supervisor.state import EngineState, Phase

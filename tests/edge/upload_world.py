@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from fake_datarobot.server import FakeDataRobot, running
 
+from nimdrum.base.errors import UploadError
 from nimdrum.commands.progress import Terminal
 from nimdrum.commands.upload import upload
 from nimdrum.commands.uploading import upload_with
-from nimdrum.errors import UploadError
 from nimdrum.platform.waiting import Patience
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,10 +16,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from nimdrum.base.hosting import Hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.external import external_plan
 from nimdrum.hooks import Model
-from nimdrum.hosting import Hosting
-from nimdrum.settings import load_settings
 from nimdrum.supervisor.attach import Attachment
 from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.rundir import create_run_dir

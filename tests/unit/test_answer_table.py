@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.answer_table import MOST_LINES, render
-from nimdrum.errors import BadInputError
+from nimdrum.base.errors import BadInputError
 
 
 def written(header: list[str], *rows: list[str]) -> bytes:

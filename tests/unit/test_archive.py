@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimdrum.errors import BundleError
-from nimdrum.platform.archive import Packed, context_files, copied, fingerprint, model_files, replacing, write_archive
+from nimdrum.base.errors import BundleError
+from nimdrum.base.files import replacing
+from nimdrum.platform.archive import Packed, context_files, copied, fingerprint, model_files, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

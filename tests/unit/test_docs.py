@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from click import Group
 
+from nimdrum.base.parameters import read_parameters
 from nimdrum.cli import main
 from nimdrum.engines.config_file import read_engine_config
-from nimdrum.parameters import read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import Settings, load_settings
 from nimdrum.doctor import machine, setup
 from nimdrum.doctor.facts import Answer, CodeFolder, Fact, Facts, Folder, Gpu, Key, Packages, Port
 from nimdrum.doctor.finding import Finding, Level, as_json, as_text, count, ok, problem, warning
@@ -17,8 +19,6 @@ from nimdrum.doctor.judge import CHECKS, Check, judge
 from nimdrum.doctor.look import folder, parse_gpus, parse_lock, search_code
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import Settings, load_settings
 from nimdrum.supervisor.state import EngineState, Phase
 from nimdrum.warm.profiles import Listing, Profile, Verdict
 

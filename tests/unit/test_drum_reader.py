@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.errors import SettingsError
-from nimdrum.settings import drum_reader, load_settings
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.settings import drum_reader, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "SOME_PARAMETER"

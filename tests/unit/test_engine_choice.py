@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from nimdrum.base.errors import EngineNotFoundError, SettingsError
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.errors import EngineNotFoundError, SettingsError
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 NIM = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")

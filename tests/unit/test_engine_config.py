@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimdrum.base.errors import SettingsError
 from nimdrum.engines.config_file import (
     CONFIG_FILE,
     LAUNCHER_OWNED,
@@ -17,7 +18,6 @@ from nimdrum.engines.config_file import (
     EngineConfig,
     read_engine_config,
 )
-from nimdrum.errors import SettingsError
 
 
 def write(folder: Path, content: object) -> Path:

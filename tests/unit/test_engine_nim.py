@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.nim import nim_plan
 from nimdrum.engines.plan import PORT, EnginePlan
-from nimdrum.errors import SettingsError
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "nvapi-do-not-show-me"

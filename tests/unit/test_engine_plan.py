@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nimdrum.base.hosting import read_hosting
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.nim import nim_plan
 from nimdrum.engines.plan import PORT, EnginePlan, Preparation
-from nimdrum.hosting import read_hosting
-from nimdrum.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "nvapi-do-not-show-me"

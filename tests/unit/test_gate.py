@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.gate import Gate
 from nimdrum.supervisor.attach import Endpoint
 

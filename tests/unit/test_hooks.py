@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nimdrum import hooks
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parents[2]
 

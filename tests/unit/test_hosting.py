@@ -1,4 +1,4 @@
-"""`nimdrum.hosting`: what DRUM's command line and environment say about the process."""
+"""`nimdrum.base.hosting`: what DRUM's command line and environment say about the process."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nimdrum.hosting import Hosting, gunicorn_master, is_drum_score, read_hosting
+from nimdrum.base.hosting import Hosting, gunicorn_master, is_drum_score, read_hosting
 
 SCORE = ["drum", "score", "--code-dir", "."]
 SERVER = ["drum", "server", "--code-dir", "."]

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from nimdrum import chat
-from nimdrum.errors import ChatError
+from nimdrum.base.errors import ChatError
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.web.caller import connection_ended
 from nimdrum.web.chunks import error_of

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimdrum.errors import ChatError
+from nimdrum.base.errors import ChatError
+from nimdrum.base.parameters import read_parameters
 from nimdrum.facts import facts
-from nimdrum.parameters import read_parameters
 from nimdrum.web.caller import LONGEST_ID, Caller, safe_id
 from nimdrum.web.chat_body import MOST_CHOICES, Defaults, chat_body
 from nimdrum.web.engine_error import engine_error

@@ -1,4 +1,4 @@
-"""`nimdrum.log`: events with fields, one line each, that can be searched."""
+"""`nimdrum.base.log`: events with fields, one line each, that can be searched."""
 
 import logging
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.log import event, format_event, get_logger
+from nimdrum.base.log import event, format_event, get_logger
 
 
 @pytest.mark.parametrize(

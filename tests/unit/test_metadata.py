@@ -9,9 +9,8 @@ import pytest
 from datarobot_drum.drum.model_metadata import read_model_metadata_yaml
 from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParametersLoader
 
-from nimdrum.parameter_table import replace_table, table
-from nimdrum.parameters import Parameter, convert, read_parameters
-from nimdrum.settings import ENGINES, LOG_LEVELS, load_settings
+from nimdrum.base.parameters import Parameter, convert, read_parameters, replace_table, table
+from nimdrum.base.settings import ENGINES, LOG_LEVELS, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = read_parameters(ROOT)

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import NimdrumError
-from nimdrum.parameter_table import BEGIN, END, replace_table, table
-from nimdrum.parameters import Parameter
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.parameters import BEGIN, END, Parameter, replace_table, table
 
 
 def test_the_table() -> None:

@@ -1,4 +1,4 @@
-"""`nimdrum.parameters`: one raw value becomes a Python value, or an error that says what is allowed."""
+"""`nimdrum.base.parameters`: one raw value becomes a Python value, or an error that says what is allowed."""
 
 import math
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import SettingsError
-from nimdrum.parameters import METADATA_FILE, Parameter, allowed_numbers, convert, read_parameters
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.parameters import METADATA_FILE, Parameter, allowed_numbers, convert, read_parameters
 
 KEY = "nvapi-do-not-show-me"
 NUMBER = Parameter("limit", "numeric", 7, 0, 100, "")

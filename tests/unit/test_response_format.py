@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from nimdrum.errors import SettingsError
-from nimdrum.response_format import read_response_format
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.settings import read_response_format
 
 SCHEMA = {"type": "object", "properties": {"capital": {"type": "string"}}, "required": ["capital"]}
 WHOLE = {"type": "json_schema", "json_schema": {"name": "capital", "schema": SCHEMA}}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import RowsFailedError, SettingsError
+from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.frame import EMPTY_PROMPT, EXTRA_COLUMNS, assemble, check_target
 from nimdrum.scoring.row import Result

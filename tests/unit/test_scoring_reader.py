@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import BadInputError
+from nimdrum.base.errors import BadInputError
 from nimdrum.scoring.reader import prompts_of, read_rows
 
 SECRET = "my confidential prompt"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.body import Own, Sampling
 from nimdrum.scoring.client import Reply, TooSlow, Unreachable

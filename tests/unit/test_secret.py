@@ -1,4 +1,4 @@
-"""`nimdrum.secret`: a key is not printed by accident."""
+"""`nimdrum.base.secret`: a key is not printed by accident."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.secret import MASK, Secret, redact
+from nimdrum.base.secret import MASK, Secret, redact
 
 KEY = "nvapi-do-not-show-me"
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import SettingsError
-from nimdrum.parameters import Parameter, read_parameters
-from nimdrum.settings import ENGINES, LOG_LEVELS, Settings, load_settings
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.parameters import Parameter, read_parameters
+from nimdrum.base.settings import ENGINES, LOG_LEVELS, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMETERS = read_parameters(ROOT)

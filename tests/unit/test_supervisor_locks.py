@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.errors import SupervisorError
+from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor.locks import is_locked, lock, locked, try_lock
 
 HOLD = """

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.errors import SupervisorError
-from nimdrum.supervisor.rundir import create_run_dir, replace_file
+from nimdrum.base.errors import SupervisorError
+from nimdrum.base.files import replace_file
+from nimdrum.supervisor.rundir import create_run_dir
 
 
 @pytest.fixture(params=[0o022, 0o000, 0o077], ids=["umask 022", "umask 000", "umask 077"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.archive import Packed
 from nimdrum.platform.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
 from nimdrum.platform.plan import (

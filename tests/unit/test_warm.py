@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import tool_command
-from nimdrum.errors import SettingsError, WeightsError
 from nimdrum.supervisor.program import Ended
 from nimdrum.warm.inside import default_cache
 from nimdrum.warm.job import plan_job, refuse_failed

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights.checks import MIB, USUAL_PART_SIZES, Check, Digest, check_for, part_sizes, read_sums, refuse_unsafe
 from nimdrum.weights.folder import OURS
 from nimdrum.weights.parts import HEADER, Journal

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from obstore.exceptions import GenericError
 
-from nimdrum.errors import WeightsError
+from nimdrum.base.errors import WeightsError
 from nimdrum.weights.checks import Check
 from nimdrum.weights.failures import TransientError, explain
 from nimdrum.weights.parts import Journal, RemoteFile

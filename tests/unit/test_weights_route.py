@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import SettingsError
 from nimdrum.weights.folder import LOCK, MARKER, STAGING, Content, Tree, content, read_tree, tree_json
 from nimdrum.weights.route import KEYS, Facts, decide_route
 

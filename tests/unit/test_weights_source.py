@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import SettingsError
 from nimdrum.weights.credential import secrets_of, store_options
 from nimdrum.weights.source import parse_uri
 

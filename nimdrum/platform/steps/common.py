@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from datarobot.client import RESTClientObject
 
+from nimdrum.base.secret import Secret
 from nimdrum.platform.waiting import Patience, Screen
 from nimdrum.platform.wanted import Wanted
-from nimdrum.secret import Secret
 
 T = TypeVar("T")
 

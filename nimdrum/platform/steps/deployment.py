@@ -8,7 +8,7 @@ from dataclasses import replace
 import datarobot as dr
 from datarobot.enums import MODEL_REPLACEMENT_REASON, PredictionEnvironmentPlatform
 
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.failures import BUILD_FAILED
 from nimdrum.platform.found import Deployment, Found, RegisteredVersion
 from nimdrum.platform.look import deployment_from, registered_version_from

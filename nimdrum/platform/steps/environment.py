@@ -12,7 +12,7 @@ from typing import Any
 import datarobot as dr
 
 from nimdrum import __version__
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.archive import context_files, write_archive
 from nimdrum.platform.failures import BUILD_FAILED
 from nimdrum.platform.found import EnvironmentVersion, Found

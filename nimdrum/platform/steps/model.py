@@ -13,7 +13,7 @@ import datarobot as dr
 from datarobot.models.runtime_parameters import RuntimeParameterValue
 
 from nimdrum import __version__
-from nimdrum.errors import UploadError
+from nimdrum.base.errors import UploadError
 from nimdrum.platform.failures import REFUSED
 from nimdrum.platform.found import Found
 from nimdrum.platform.look import model_version_from

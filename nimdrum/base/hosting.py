@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
+PLATFORM_VARIABLES = ("DATAROBOT_ENDPOINT", "DATAROBOT_API_TOKEN", "MLOPS_DEPLOYMENT_ID")
+"""What DataRobot tells a deployment's container about itself, a token among it."""
 DEFAULT_WORKER_TIMEOUT_SEC = 600  # DRUM's default for DRUM_CLIENT_REQUEST_TIMEOUT
-
 LONGEST_WORKER_TIMEOUT_SEC = 3600
 
 
@@ -82,7 +85,7 @@ def _target_column(name: str) -> str:
 
 
 def _worker_timeout(environ: Mapping[str, str]) -> float | None:
-    from nimdrum.settings import drum_reader
+    from nimdrum.base.settings import drum_reader
 
     if str(drum_reader("DRUM_GUNICORN_WORKER_CLASS") or "sync").lower() == "gevent":
         return None

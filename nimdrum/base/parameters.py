@@ -1,16 +1,18 @@
-"""Runtime parameter definitions as data: read from model-metadata.yaml, and the conversion of one raw value.
+"""Runtime parameter definitions as data: read from model-metadata.yaml, the conversion of one raw value, and the
+README's table of them.
 
-Pure apart from reading the YAML file. `settings.py` puts the values together; the README's table comes from here.
+Pure apart from reading the YAML file. `settings.py` puts the values together.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nimdrum.errors import SettingsError
+from nimdrum.base.errors import NimdrumError, SettingsError
 
 METADATA_FILE = "model-metadata.yaml"
 
@@ -112,3 +114,32 @@ def allowed_numbers(parameter: Parameter) -> str:
 
 def _plain(bound: float | None) -> str:
     return "any" if bound is None else f"{bound:g}" if bound < 1e6 else f"{int(bound)}"
+
+
+BEGIN = "<!-- parameters: made by `python -m nimdrum parameters --write README.md` -->"
+END = "<!-- end of parameters -->"
+
+
+def table(parameters: Iterable[Parameter]) -> str:
+    """A Markdown table with a row for each parameter."""
+    rows = ["| parameter | type | default | what it does |", "| --- | --- | --- | --- |"]
+    for parameter in parameters:
+        bounds = f" Allowed: {allowed_numbers(parameter)}." if parameter.type == "numeric" else ""
+        cells = (f"`{parameter.name}`", parameter.type, _default(parameter), parameter.description + bounds)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def _default(parameter: Parameter) -> str:
+    if parameter.default is None:
+        return "empty"
+    return f"`{str(parameter.default).lower() if isinstance(parameter.default, bool) else parameter.default}`"
+
+
+def replace_table(text: str, new: str) -> str:
+    """`text` with what stands between the two marks replaced by `new`. Raises NimdrumError when they are missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise NimdrumError(f"The marks of the parameters table are missing. Put these two lines in: {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"

@@ -11,10 +11,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nimdrum.errors import SettingsError
-from nimdrum.parameters import convert, read_parameters
-from nimdrum.response_format import read_response_format
-from nimdrum.secret import Secret
+from nimdrum.base.errors import SettingsError
+from nimdrum.base.parameters import convert, read_parameters
+from nimdrum.base.secret import Secret
+
+RESPONSE_FORMATS = ("text", "json_object", "json_schema")
+SCHEMA_NAME = "answer"
+RESPONSE_FORMAT = "Runtime parameter response_format"
+
+
+def read_response_format(text: str | None) -> dict[str, Any] | None:
+    """The OpenAI field of that name. A bare JSON schema is wrapped into one. Raises SettingsError."""
+    if text is None or not text.strip():
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{RESPONSE_FORMAT} is no JSON ({error}). Give a JSON schema as text.") from None
+    if not isinstance(document, dict) or not document:
+        raise SettingsError(
+            f"{RESPONSE_FORMAT} must be a JSON object: a JSON schema, or OpenAI's response_format itself."
+        )
+    if document.get("type") not in RESPONSE_FORMATS:
+        return {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "schema": document}}
+    if document["type"] == "json_schema":
+        _check_schema(document.get("json_schema"))
+    return document
+
+
+def _check_schema(inner: object) -> None:
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+        raise SettingsError(
+            f"{RESPONSE_FORMAT} has the type json_schema, so it needs json_schema with a name and a schema."
+        )
+    if not isinstance(inner.get("schema"), dict):
+        raise SettingsError(f"{RESPONSE_FORMAT} has no schema in json_schema. A schema is a JSON object.")
+
 
 ENGINES = ("auto", "nim", "external", "llamacpp")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
