@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from nimdrum.supervisor.process import MARKER
+from nimdrum.system.process import MARKER
 
 
 @pytest.fixture(scope="session", autouse=True)

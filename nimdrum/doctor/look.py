@@ -13,8 +13,8 @@ import psutil
 
 from nimdrum.doctor.facts import Answer, CodeFolder, Folder, Gpu, Packages, Port
 from nimdrum.doctor.setup import DRUM, HOOKS
-from nimdrum.supervisor.ports import port_is_free
 from nimdrum.supervisor.preflight import not_writable
+from nimdrum.system.ports import port_is_free
 from nimdrum.weights.folder import Content, content
 
 ARTIFACTS = (".zip", ".jar", ".java", ".mojo", ".rds")

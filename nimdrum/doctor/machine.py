@@ -7,8 +7,8 @@ import re
 
 from nimdrum.doctor.facts import Facts, Folder, Gpu
 from nimdrum.doctor.finding import Finding, ok, problem, warning
-from nimdrum.supervisor.gpu import SLACK_MB
 from nimdrum.supervisor.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
+from nimdrum.system.gpu import SLACK_MB
 
 DRIVERS = {1: (470, 560), 2: (470, 580)}
 """For each line: the oldest driver that data-centre GPUs can have, and the one that is asked for."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from nimdrum.base.errors import SupervisorError
 from nimdrum.base.log import get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.locks import lock
-from nimdrum.supervisor.output import Forwarder
 from nimdrum.supervisor.run import Supervisor
 from nimdrum.supervisor.rundir import RunDir
+from nimdrum.system.locks import lock
+from nimdrum.system.output import Forwarder
 
 LOCK_TIMEOUT_SEC = 5.0
 LAST_WORDS_SEC = 2.0

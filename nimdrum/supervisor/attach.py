@@ -14,12 +14,12 @@ import nimdrum
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.locks import is_locked, lock, locked
-from nimdrum.supervisor.process import sweep
 from nimdrum.supervisor.prune import ROOT_LOCK
 from nimdrum.supervisor.rundir import RunDir, create_folder, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import register_master
+from nimdrum.system.locks import is_locked, lock, locked
+from nimdrum.system.process import sweep
 
 LEASE_MARGIN_SEC = 45.0  # a supervisor that stops its engine holds the lease for the engine's time to stop and this
 START_TIMEOUT_SEC = 30.0

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor import process
 from nimdrum.supervisor.causes import Cause, find_cause
-from nimdrum.supervisor.gpu import Gpus
-from nimdrum.supervisor.output import LogTail, OutputPump
-from nimdrum.supervisor.ports import PortReservation, port_is_free, reserve_port
 from nimdrum.supervisor.preflight import look_before_start, shared_memory_bytes
+from nimdrum.system import process
+from nimdrum.system.gpu import Gpus
+from nimdrum.system.output import LogTail, OutputPump
+from nimdrum.system.ports import PortReservation, port_is_free, reserve_port
 
 LAST_WORDS_SEC = 0.5
 

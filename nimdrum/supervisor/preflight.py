@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimdrum.supervisor.gpu import gpus_needed
+from nimdrum.system.gpu import gpus_needed
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's, not a temporary file of ours
 ADVISED_SHARED_MEMORY_GB = 16  # NVIDIA's advice for several GPUs without NVLink

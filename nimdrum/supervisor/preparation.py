@@ -6,9 +6,9 @@ from pathlib import Path
 
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import Preparation
-from nimdrum.supervisor import process
-from nimdrum.supervisor.output import LogTail, OutputPump
 from nimdrum.supervisor.policy import Failed, Prepared
+from nimdrum.system import process
+from nimdrum.system.output import LogTail, OutputPump
 from nimdrum.weights.child import CAUSE, write_request
 
 LAST_WORDS_SEC = 2.0

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.supervisor import process
-from nimdrum.supervisor.locks import locked, unlock
 from nimdrum.supervisor.rundir import RunDir
 from nimdrum.supervisor.users import take_if_unused
+from nimdrum.system import process
+from nimdrum.system.locks import locked, unlock
 
 KEPT_FOLDERS = 20
 ROOT_LOCK = "folders.lock"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from nimdrum.base.files import replace_file
 from nimdrum.base.log import get_logger
-from nimdrum.supervisor.output import LogTail
 from nimdrum.supervisor.rundir import RunDir
 from nimdrum.supervisor.state import EngineState, Phase, write_state
+from nimdrum.system.output import LogTail
 
 SAVE_EVERY_SEC = 1.0
 FRESHEN_EVERY_SEC = 3600.0

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from nimdrum.supervisor.locks import is_locked
 from nimdrum.supervisor.rundir import RunDir
 from nimdrum.supervisor.state import EngineState, read_state
+from nimdrum.system.locks import is_locked
 
 
 def find_engines(state_root: Path) -> list[tuple[Path, EngineState]]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from nimdrum.supervisor.locks import try_lock, unlock
 from nimdrum.supervisor.rundir import RunDir
+from nimdrum.system.locks import try_lock, unlock
 
 HALTED = ".halted"
 

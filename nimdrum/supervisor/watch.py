@@ -8,9 +8,9 @@ from nimdrum.engines.metrics import Work
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import probe
 from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
-from nimdrum.supervisor.ports import listens_below
 from nimdrum.supervisor.probe import Address, Health, Token, Watcher
 from nimdrum.supervisor.vital import Vital, after_health, after_work, silence
+from nimdrum.system.ports import listens_below
 
 STARTING_INTERVAL_SEC = 0.2
 RUNNING_INTERVAL_SEC = 1.0

@@ -98,7 +98,7 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
         from nimdrum.base.errors import WeightsError
         from nimdrum.engines.tools import LIST
         from nimdrum.supervisor.causes import known_cause
-        from nimdrum.supervisor.program import run_program
+        from nimdrum.system.process import run_program
         from nimdrum.warm.inside import look_inside
         from nimdrum.warm.profiles import parse_listing, table
 

@@ -13,11 +13,10 @@ import click
 from tqdm import tqdm
 
 from nimdrum.base.errors import WeightsError
-from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.preflight import not_writable
-from nimdrum.supervisor.process import sweep
-from nimdrum.supervisor.program import Ended, run_program
 from nimdrum.supervisor.rundir import create_run_dir
+from nimdrum.system.locks import try_lock
+from nimdrum.system.process import Ended, run_program, sweep
 from nimdrum.warm.job import Job, refuse_failed
 from nimdrum.warm.sums import write_sums
 from nimdrum.warm.tree import Snapshot, refuse_incomplete, snapshot

@@ -10,7 +10,7 @@ from pathlib import Path
 from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.engines.tools import DOWNLOAD, STORE
 from nimdrum.supervisor.causes import SHOWN_CHARACTERS, known_cause
-from nimdrum.supervisor.program import Ended
+from nimdrum.system.process import Ended
 from nimdrum.warm.tree import Snapshot
 
 LAST_WORDS = 5

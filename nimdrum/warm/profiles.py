@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from nimdrum.supervisor.gpu import gpus_needed
+from nimdrum.system.gpu import gpus_needed
 
 PROFILE = re.compile(r"^(\s*)-\s+([0-9a-f]{64})(?:\s+\(([^)]*)\))?\s*(.*)$")
 HEADING = re.compile(r"^(\s*)(?:-\s*)?((?:in)?compatible\b.*|compilable\b.*|with lora\b.*)$", re.IGNORECASE)

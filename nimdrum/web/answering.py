@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.supervisor.locks import lock, try_lock, unlock
 from nimdrum.supervisor.rundir import RunDir
+from nimdrum.system.locks import lock, try_lock, unlock
 
 
 def answering(run_dir: RunDir) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.supervisor.locks import lock
+from nimdrum.system.locks import lock
 
 LOCK_TIMEOUT_SEC = 1.0
 

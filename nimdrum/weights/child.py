@@ -18,7 +18,7 @@ from nimdrum.base.errors import WeightsError
 from nimdrum.base.hosting import LOOPBACK_HOSTS
 from nimdrum.base.log import get_logger
 from nimdrum.base.secret import redact
-from nimdrum.supervisor.process import LAUNCHER
+from nimdrum.system.process import LAUNCHER
 from nimdrum.weights.credential import Credential, secrets_of, store_options
 from nimdrum.weights.source import parse_uri
 

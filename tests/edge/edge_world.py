@@ -22,7 +22,7 @@ from nimdrum.engines.image import find_nim
 from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.hooks import Model
 from nimdrum.supervisor.attach import attach
-from nimdrum.supervisor.process import MARKER
+from nimdrum.system.process import MARKER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = "nvapi-made-up-key-that-must-never-be-printed"

@@ -12,8 +12,8 @@ from fake_nim.run import wait_for
 from nimdrum.base.errors import EngineStartError, SettingsError
 from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
-from nimdrum.supervisor.gpu import Gpus
 from nimdrum.supervisor.state import Phase
+from nimdrum.system.gpu import Gpus
 
 
 def frame_of(prompts: list[str]) -> pd.DataFrame:

@@ -21,9 +21,9 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines.external import external_plan
 from nimdrum.hooks import Model
 from nimdrum.supervisor.attach import Attachment
-from nimdrum.supervisor.locks import try_lock
 from nimdrum.supervisor.rundir import create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, write_state
+from nimdrum.system.locks import try_lock
 from nimdrum.web.install import install
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.supervisor.locks import is_locked, lock, locked, try_lock
+from nimdrum.system.locks import is_locked, lock, locked, try_lock
 
 HOLD = """
 import fcntl, sys

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from nimdrum.base.secret import MASK
-from nimdrum.supervisor.output import FORWARD_BACKLOG, KEPT_LINES, LONGEST_LINE, Forwarder, LogTail, OutputPump
+from nimdrum.system.output import FORWARD_BACKLOG, KEPT_LINES, LONGEST_LINE, Forwarder, LogTail, OutputPump
 
 KEY = "nvapi-do-not-show-me"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nimdrum.supervisor.locks import lock, locked
-from nimdrum.supervisor.process import MARKER
 from nimdrum.supervisor.prune import KEPT_FOLDERS, ROOT_LOCK, prune, sweep_abandoned
 from nimdrum.supervisor.rundir import RunDir, create_run_dir
 from nimdrum.supervisor.users import register_master
+from nimdrum.system.locks import lock, locked
+from nimdrum.system.process import MARKER
 
 DAY_SEC = 86400
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import tool_command
-from nimdrum.supervisor.program import Ended
+from nimdrum.system.process import Ended
 from nimdrum.warm.inside import default_cache
 from nimdrum.warm.job import plan_job, refuse_failed
 from nimdrum.warm.sums import write_sums

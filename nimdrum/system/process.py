@@ -1,4 +1,4 @@
-"""The engine's processes: starting the first, noticing its end, and leaving none of them behind."""
+"""Processes of ours: starting the first, noticing its end, leaving none behind; and one program run to its end."""
 
 import contextlib
 import ctypes
@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from nimdrum.system.output import LogTail, OutputPump
 
 LAUNCHER = Path(__file__).with_name("launch.py")
 MARKER = "NIMDRUM_ENGINE_OF"
@@ -18,6 +22,10 @@ MARKER = "NIMDRUM_ENGINE_OF"
 KILL_TIMEOUT_SEC = 10.0
 POLL_SEC = 0.05
 PR_SET_CHILD_SUBREAPER = 36
+POLITE_SEC = 10.0
+LAST_WORDS_SEC = 5.0
+MOST_LINES = 20_000
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def become_subreaper() -> None:
@@ -110,3 +118,73 @@ def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> 
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.send_signal(number)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it printed on both of its streams, secrets masked."""
+
+    exit_code: int | None
+    """Negative for a signal; None when it was stopped here."""
+    lines: tuple[str, ...]
+    signal: int | None = None
+    """The signal to this process for which it was stopped; None with no exit code: the time was up."""
+
+
+def run_program(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    cwd: str,
+    timeout_sec: float,
+    marker: str,
+    secrets: Sequence[str] = (),
+    on_line: Callable[[str], None] = lambda line: None,
+    tick: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Run `argv`. `on_line` gets each line as it comes (from a thread), `tick` is called until the end.
+
+    Must be called from the main thread of a process that has no other children: all below it are stopped at the
+    end. `marker` is put into the environment of all of them. Raises OSError when `cwd` is not there; a program that
+    is not there ends with 127.
+    """
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        if len(lines) < MOST_LINES:
+            lines.append(line)
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # nobody reads our output any more: the program must not wait for it
+            on_line(line)
+
+    become_subreaper()
+    deadline = time.monotonic() + timeout_sec
+    with _signals() as seen:
+        child = start(argv, env, cwd, marker)
+        try:
+            assert child.stdout is not None  # noqa: S101 - as `start` asks for it
+            pump = OutputPump(child.stdout, LogTail(secrets, keep))
+            pump.start()
+            while child.returncode is None and not seen and time.monotonic() < deadline:
+                child.returncode = reap().get(child.pid)
+                tick()
+                time.sleep(POLL_SEC)
+            exit_code = child.returncode
+        finally:
+            stop_tree(POLITE_SEC)
+            child.returncode = child.returncode or 0  # collected by stop_tree; Popen must not wait for it again
+        pump.join(LAST_WORDS_SEC)
+        return Ended(exit_code, tuple(lines), seen[0] if seen and exit_code is None else None)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect the signals that ask this process to end, instead of ending."""
+    seen: list[int] = []
+    before = {number: signal.signal(number, lambda number, _frame: seen.append(number)) for number in STOPPING}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
