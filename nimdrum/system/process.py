@@ -153,9 +153,7 @@ def run_program(
     def keep(line: str) -> None:
         if len(lines) < MOST_LINES:
             lines.append(line)
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # nobody reads our output any more: the program must not wait for it
+        with contextlib.suppress(OSError, ValueError):  # nobody reads us any more: the program must not wait
             on_line(line)
 
     become_subreaper()

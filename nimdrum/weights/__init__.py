@@ -1,4 +1,4 @@
-"""Weights: by which route an engine gets them (`route.py`), and fetching them from a store (`fetch`).
+"""Fetching weights from a store, in a process of its own.
 
 Begin with `tree.py` for the fetch and `child.py` for the process that it runs in.
 """

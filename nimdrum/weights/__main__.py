@@ -19,7 +19,7 @@ from nimdrum.base.secret import redact
 from nimdrum.weights.child import CAUSE
 from nimdrum.weights.credential import secrets_of
 from nimdrum.weights.folder import UMASK
-from nimdrum.weights.progress import StoppedError
+from nimdrum.weights.report import StoppedError
 from nimdrum.weights.source import parse_uri
 from nimdrum.weights.store import Store
 from nimdrum.weights.tree import TreeFetch

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from nimdrum.base.errors import WeightsError
-from nimdrum.weights.arriving import Arriving, open_part
 from nimdrum.weights.checks import SUMS, Digest
 from nimdrum.weights.failures import TransientError
 from nimdrum.weights.folder import disk_error
-from nimdrum.weights.parts import Journal, RemoteFile
-from nimdrum.weights.progress import Progress
+from nimdrum.weights.parts import Arriving, Journal, RemoteFile, open_part
+from nimdrum.weights.report import Progress
 
 FETCHERS = 8
 HASHERS = 2

@@ -17,8 +17,8 @@ from nimdrum.weights.checks import check_for, refuse_unsafe
 from nimdrum.weights.claim import Claim
 from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of
 from nimdrum.weights.parts import Journal, RemoteFile, file_id
-from nimdrum.weights.progress import TELL_EVERY_SEC, StoppedError, Tell, Watch
 from nimdrum.weights.publish import NEXT, OLD, is_published, make_folder, publish
+from nimdrum.weights.report import TELL_EVERY_SEC, StoppedError, Tell, Watch
 from nimdrum.weights.store import Store
 from nimdrum.weights.transfer import Damaged, Transfer
 

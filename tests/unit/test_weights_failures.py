@@ -11,7 +11,7 @@ from nimdrum.base.errors import WeightsError
 from nimdrum.weights.checks import Check
 from nimdrum.weights.failures import TransientError, explain
 from nimdrum.weights.parts import Journal, RemoteFile
-from nimdrum.weights.progress import Progress, Watch
+from nimdrum.weights.report import Progress, Watch
 from nimdrum.weights.source import parse_uri
 from nimdrum.weights.transfer import Transfer
 
