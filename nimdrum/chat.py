@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import Settings
+from nimdrum.engines.wire import engine_error, own_error
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.tracing import ChatSpan
 from nimdrum.web.caller import current_caller
 from nimdrum.web.chat_body import Defaults, chat_body
 from nimdrum.web.chunks import error_of, read_chunks, well_formed
 from nimdrum.web.engine_call import as_chat_error, call_engine, own_headers
-from nimdrum.web.engine_error import engine_error, own_error
 from nimdrum.web.exchange import Ask, Exchange, ExchangeError
 from nimdrum.web.sse import EVENT_STREAM
 

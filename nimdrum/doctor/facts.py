@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 from nimdrum.base.settings import Settings
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
+from nimdrum.engines.tools import Listing
 from nimdrum.supervisor.state import EngineState
-from nimdrum.warm.profiles import Listing
 
 T = TypeVar("T")
 

@@ -26,12 +26,11 @@ from nimdrum.engines.image import NimImage, find_nim
 from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.engines.tools import LIST, tool_command, tool_env
-from nimdrum.supervisor.preflight import shared_memory_bytes
+from nimdrum.engines.preflight import shared_memory_bytes
+from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
 from nimdrum.supervisor.status import find_engines
 from nimdrum.system.ports import PREFERRED
 from nimdrum.system.process import Ended, run_program
-from nimdrum.warm.profiles import Listing, parse_listing
 from nimdrum.weights.folder import Content, content
 
 LOOK_SEC = 10.0

@@ -13,7 +13,7 @@ import psutil
 
 from nimdrum.doctor.facts import Answer, CodeFolder, Folder, Gpu, Packages, Port
 from nimdrum.doctor.setup import DRUM, HOOKS
-from nimdrum.supervisor.preflight import not_writable
+from nimdrum.engines.preflight import not_writable
 from nimdrum.system.ports import port_is_free
 from nimdrum.weights.folder import Content, content
 

@@ -7,7 +7,7 @@ import re
 
 from nimdrum.doctor.facts import Facts, Folder, Gpu
 from nimdrum.doctor.finding import Finding, ok, problem, warning
-from nimdrum.supervisor.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
+from nimdrum.engines.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
 from nimdrum.system.gpu import SLACK_MB
 
 DRIVERS = {1: (470, 560), 2: (470, 580)}

@@ -4,9 +4,9 @@ import re
 
 from nimdrum.doctor.facts import Answer, Facts, Packages
 from nimdrum.doctor.finding import Finding, ok, problem, warning
+from nimdrum.engines.tools import PROFILE_ID, Listing, Verdict
 from nimdrum.supervisor.state import Phase
 from nimdrum.system.gpu import gpus_needed
-from nimdrum.warm.profiles import PROFILE_ID, Listing, Verdict
 
 PYTHONS = ((3, 10), (3, 13))
 TESTED_DRUM = "1.18.1"

@@ -1,1 +1,1 @@
-"""What to start: one room for each kind of engine, and the choice between them."""
+"""What to start, and all that is known of an engine: plan, route of its weights, causes of failure, words on the wire."""

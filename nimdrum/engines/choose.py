@@ -1,15 +1,44 @@
-"""The choice of engine: never the wrong model by accident."""
+"""The choice of engine: never the wrong model by accident. An external one is planned here: nothing is started."""
 
 from pathlib import Path
 
-from nimdrum.base.errors import EngineNotFoundError
-from nimdrum.base.hosting import Hosting
+from nimdrum.base.errors import EngineNotFoundError, SettingsError
+from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.settings import Settings
-from nimdrum.engines.external import external_plan
+from nimdrum.engines.config_file import CONFIG_FILE, read_engine_config
+from nimdrum.engines.environment import common
 from nimdrum.engines.image import START_SCRIPTS, NimImage
 from nimdrum.engines.llamacpp import llamacpp_plan
-from nimdrum.engines.nim import nim_plan
+from nimdrum.engines.nim import HEALTH_PATH, nim_plan
 from nimdrum.engines.plan import EnginePlan
+
+DEFAULT_PORT = 8000
+
+
+def external_plan(settings: Settings, hosting: Hosting) -> EnginePlan:
+    """How to reach it. Raises SettingsError."""
+    config = read_engine_config(hosting.code_dir)
+    if config.env or config.args:
+        raise SettingsError(
+            f"{CONFIG_FILE} is there, but an external engine is not started here, so that nothing in it would have an "
+            "effect. Remove the file, and configure the engine where it is started."
+        )
+    if settings.artifacts_uri:
+        raise SettingsError(
+            "model_artifacts_uri is set, but the engine is external: it has its weights already. Empty the parameter."
+        )
+    return EnginePlan(
+        engine="external",
+        line="external engine",
+        argv=(),
+        env={},
+        cwd=str(hosting.code_dir),
+        host=settings.server_host or LOOPBACK,
+        port=settings.server_port or DEFAULT_PORT,
+        health_path=settings.health_route or HEALTH_PATH,
+        model=settings.served_model_name,
+        **common(settings, hosting),
+    )
 
 
 def plan_engine(settings: Settings, hosting: Hosting, image: NimImage | None, embedded: Path | None) -> EnginePlan:

@@ -9,9 +9,8 @@ from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation
-from nimdrum.engines.common import common
 from nimdrum.engines.config_file import read_engine_config
-from nimdrum.engines.environment import inherited
+from nimdrum.engines.environment import common, inherited
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, EnginePlan, Preparation
 from nimdrum.weights.folder import Content, content
 

@@ -8,13 +8,12 @@ from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.secret import SECRET_NAME
 from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
-from nimdrum.engines.common import common
 from nimdrum.engines.config_file import read_engine_config
-from nimdrum.engines.environment import inherited
+from nimdrum.engines.environment import common, inherited
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, EnginePlan
+from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, decide_route
 from nimdrum.weights.folder import content
-from nimdrum.weights.route import KEYS, MODEL_VARIABLES, Facts, decide_route
 
 HEALTH_PATH = "/v1/health/ready"
 DEFAULT_CACHE = "/opt/nim/.cache"

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nimdrum.engines.wire import SHOWN_CHARACTERS, clean
+
 RETRY_STATUSES = frozenset((408, 429, 500, 502, 503, 504))
 OVERLOAD_STATUSES = RETRY_STATUSES - {500}
 ENGINE_DEAD = ("engine loop is not running", "enginedeaderror", "engine process failed")
-SHOWN_CHARACTERS = 500
 THINK, THOUGHT = "<think>", "</think>"
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -146,15 +147,6 @@ def _blank_reason(reason: str | None, reasoning: str, tokens: int | None) -> str
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int else None
-
-
-def clean(text: str) -> str:
-    """`text` without lone surrogates, one of which would lose DRUM the whole batch when it writes UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 @dataclass(frozen=True)

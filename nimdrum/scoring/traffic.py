@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nimdrum.base.log import event, get_logger
-from nimdrum.engines.metrics import PATHS, Work, read_work
+from nimdrum.engines.work import PATHS, Work, read_work
 from nimdrum.scoring.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 from nimdrum.scoring.gate import Gate, WaitReady
 from nimdrum.scoring.window import Window, bounds_for

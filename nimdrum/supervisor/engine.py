@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimdrum.base.log import event, get_logger
+from nimdrum.engines.causes import Cause, find_cause
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.causes import Cause, find_cause
-from nimdrum.supervisor.preflight import look_before_start, shared_memory_bytes
+from nimdrum.engines.preflight import look_before_start, shared_memory_bytes
 from nimdrum.system import process
 from nimdrum.system.gpu import Gpus
 from nimdrum.system.output import LogTail, OutputPump

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from nimdrum.engines.metrics import PATHS, Work, read_work
+from nimdrum.engines.work import PATHS, Work, read_work
 
 STARTING_TIMEOUT_SEC = 5.0
 RUNNING_TIMEOUT_SEC = 60.0  # the health route of a saturated engine may take most of a minute

@@ -6,7 +6,7 @@ decides: it moves, or there is no work. Health decides where nothing is counted.
 
 from dataclasses import dataclass, replace
 
-from nimdrum.engines.metrics import Work
+from nimdrum.engines.work import Work
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from nimdrum.engines.metrics import Work
 from nimdrum.engines.plan import EnginePlan
+from nimdrum.engines.work import Work
 from nimdrum.supervisor import probe
 from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
 from nimdrum.supervisor.probe import Address, Health, Token, Watcher

@@ -96,11 +96,10 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
     """
     with _sentences():
         from nimdrum.base.errors import WeightsError
-        from nimdrum.engines.tools import LIST
-        from nimdrum.supervisor.causes import known_cause
+        from nimdrum.engines.causes import known_cause
+        from nimdrum.engines.tools import LIST, parse_listing
         from nimdrum.system.process import run_program
         from nimdrum.warm.inside import look_inside
-        from nimdrum.warm.profiles import parse_listing, table
 
         here = look_inside(CODE_DIR)
         ended = run_program(
@@ -117,7 +116,7 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
         if as_json:
             click.echo(json.dumps(dataclasses.asdict(listing), indent=1))
         elif listing.profiles:
-            click.echo(table(listing))
+            click.echo(profiles_table(listing))
         if not listing.profiles:
             how = (
                 f"ended with code {ended.exit_code}" if ended.exit_code is not None else f"took over {timeout_sec:g} s"

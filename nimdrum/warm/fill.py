@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from nimdrum.base.errors import WeightsError
-from nimdrum.supervisor.preflight import not_writable
+from nimdrum.engines.preflight import not_writable
 from nimdrum.supervisor.rundir import create_run_dir
 from nimdrum.system.locks import try_lock
 from nimdrum.system.process import Ended, run_program, sweep

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimdrum.base.errors import SettingsError, WeightsError
+from nimdrum.engines.causes import SHOWN_CHARACTERS, known_cause
 from nimdrum.engines.tools import DOWNLOAD, STORE
-from nimdrum.supervisor.causes import SHOWN_CHARACTERS, known_cause
 from nimdrum.system.process import Ended
 from nimdrum.warm.tree import Snapshot
 

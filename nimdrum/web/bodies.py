@@ -3,7 +3,7 @@
 from typing import Any
 
 from nimdrum.base.errors import HTTPStatusError
-from nimdrum.scoring.answer import clean
+from nimdrum.engines.wire import clean
 
 MEGABYTE = 1 << 20
 ASSOCIATION_ID = "datarobot_association_id"

@@ -4,9 +4,8 @@ import json
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.scoring.answer import clean
+from nimdrum.engines.wire import clean, engine_error, own_error
 from nimdrum.web.engine_call import as_chat_error
-from nimdrum.web.engine_error import engine_error, own_error
 from nimdrum.web.exchange import Broken, CallerGone, Exchange, ExchangeError
 from nimdrum.web.sse import events
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nimdrum.base.errors import ChatError, EngineUnavailableError
+from nimdrum.engines.wire import own_error
 from nimdrum.supervisor.attach import Endpoint
 from nimdrum.web.caller import Caller
-from nimdrum.web.engine_error import own_error
 from nimdrum.web.exchange import Ask, Broken, Exchange, ExchangeError, Late, Refused
 
 if TYPE_CHECKING:

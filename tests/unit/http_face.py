@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.external import external_plan
+from nimdrum.engines.choose import external_plan
 from nimdrum.hooks import Model
 from nimdrum.supervisor.attach import Attachment
 from nimdrum.supervisor.rundir import create_run_dir

@@ -19,8 +19,8 @@ from nimdrum.doctor.judge import CHECKS, Check, judge
 from nimdrum.doctor.look import folder, parse_gpus, parse_lock, search_code
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
+from nimdrum.engines.tools import Listing, Profile, Verdict
 from nimdrum.supervisor.state import EngineState, Phase
-from nimdrum.warm.profiles import Listing, Profile, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "nvapi-do-not-show-me"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nimdrum.engines.metrics import Work, read_work
+from nimdrum.engines.work import Work, read_work
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests.

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import ChatError
 from nimdrum.base.parameters import read_parameters
+from nimdrum.engines.wire import engine_error
 from nimdrum.facts import facts
 from nimdrum.web.caller import LONGEST_ID, Caller, safe_id
 from nimdrum.web.chat_body import MOST_CHOICES, Defaults, chat_body
-from nimdrum.web.engine_error import engine_error
 from nimdrum.web.forward import PathRefused, engine_target, to_caller, to_engine
 from nimdrum.web.prometheus import engine_lines, observation, render
 from nimdrum.web.sse import events

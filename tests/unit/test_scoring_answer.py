@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, clean, read_answer
+from nimdrum.engines.wire import clean
+from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 
 
 def ask(status: int, body: Any = b"", **headers: str) -> Answer:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.supervisor.causes import KNOWN, find_cause
+from nimdrum.engines.causes import KNOWN, find_cause
 
 UNKNOWN = "gave no reason that is known here"
 

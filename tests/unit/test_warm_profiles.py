@@ -5,7 +5,7 @@ from fake_nim.tools import H100, LISTING_1X, LISTING_2X, LORA, SMALL, TRT, VLLM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimdrum.warm.profiles import Listing, Profile, Verdict, parse_listing, table
+from nimdrum.engines.tools import Listing, Profile, Verdict, parse_listing
 
 
 def test_the_first_line() -> None:
@@ -64,11 +64,11 @@ def test_the_best_of_several_is_found() -> None:
 
 def test_the_table_shows_what_runs_first() -> None:
     """A person picks from the top."""
-    lines = table(parse_listing(LISTING_1X.splitlines())).splitlines()
+    lines = profiles_table(parse_listing(LISTING_1X.splitlines())).splitlines()
     assert lines[0] == "GPU 0: NVIDIA A100-SXM4-80GB [current utilization: 0%]"
     assert lines[3] == "runnable (3)"
     assert lines[6].endswith("LoRA, 1 GPU")
-    assert table(parse_listing([])) == "The image listed no profile."
+    assert profiles_table(parse_listing([])) == "The image listed no profile."
 
 
 @given(st.lists(st.text() | st.sampled_from([*LISTING_1X.splitlines(), *LISTING_2X.splitlines()])))
@@ -78,4 +78,4 @@ def test_any_output_is_read(lines: list[str]) -> None:
     assert len(listing.profiles) >= sum(
         line in LISTING_1X.splitlines() and "(" in line and "-tp" in line for line in lines
     )
-    assert table(listing)
+    assert profiles_table(listing)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from nimdrum.base.errors import SettingsError
+from nimdrum.engines.route import KEYS, Facts, decide_route
 from nimdrum.weights.folder import LOCK, MARKER, STAGING, Content, Tree, content, read_tree, tree_json
-from nimdrum.weights.route import KEYS, Facts, decide_route
 
 REPO, CACHE = Path("/opt/code/model-repo"), Path("/cache")
 BARE = Facts(1, REPO, Content.EMPTY, CACHE, Content.EMPTY, {})

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from nimdrum.scoring.answer import SHOWN_CHARACTERS, clean
-
 FIELDS = ("message", "type", "param", "code")
 LARGEST_READ = 1_000_000
 
@@ -50,3 +48,15 @@ def _sentence(status: int, given: Any) -> str:
 
 def _word(given: Any) -> str | None:
     return clean(given)[:SHOWN_CHARACTERS] if isinstance(given, str) else None
+
+
+def clean(text: str) -> str:
+    """`text` without lone surrogates, one of which would lose DRUM the whole batch when it writes UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+SHOWN_CHARACTERS = 500
