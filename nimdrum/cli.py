@@ -43,7 +43,7 @@ def status(as_json: bool) -> None:
     Exits with 0 when an engine is RUNNING, with 1 when none is.
     """
     from nimdrum.base.hosting import read_hosting
-    from nimdrum.supervisor.status import describe, find_engines
+    from nimdrum.supervisor.state import describe, find_engines
 
     engines = find_engines(read_hosting(CODE_DIR).state_root)
     if as_json:

@@ -28,7 +28,7 @@ from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
 from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
-from nimdrum.supervisor.status import find_engines
+from nimdrum.supervisor.state import find_engines
 from nimdrum.system.ports import PREFERRED
 from nimdrum.system.process import Ended, run_program
 from nimdrum.weights.folder import Content, content

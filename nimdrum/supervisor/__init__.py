@@ -1,4 +1,5 @@
-"""The one process that owns the engine, and what the DRUM processes need to attach to it.
+"""The one process that owns the engine.
 
-Start with `attach.py` (the DRUM side) and `run.py` (the supervisor's own loop); `policy.py` decides.
+Start with `run.py`, its loop; `policy.py` decides, `state.py` is what others see. DRUM processes attach to it from
+`nimdrum.session`.
 """

@@ -14,10 +14,9 @@ import nimdrum
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.prune import ROOT_LOCK
 from nimdrum.supervisor.rundir import RunDir, create_folder, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
-from nimdrum.supervisor.users import register_master
+from nimdrum.supervisor.users import ROOT_LOCK, register_master
 from nimdrum.system.locks import is_locked, lock, locked
 from nimdrum.system.process import sweep
 

@@ -12,16 +12,14 @@ from queue import Empty, SimpleQueue
 
 from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.platform.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor import policy
-from nimdrum.supervisor.engine import CannotStart, Engine
+from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
+from nimdrum.supervisor.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
-from nimdrum.supervisor.preparation import Preparing, tenth_told
-from nimdrum.supervisor.prune import prune, sweep_abandoned
 from nimdrum.supervisor.record import STATE_LINES, Record
 from nimdrum.supervisor.rundir import RunDir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
-from nimdrum.supervisor.users import take_if_unused
+from nimdrum.supervisor.users import prune, sweep_abandoned, take_if_unused
 from nimdrum.supervisor.watch import Watch
 from nimdrum.system import process
 from nimdrum.system.output import LogTail

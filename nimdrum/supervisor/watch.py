@@ -1,16 +1,58 @@
-"""Watches one engine from outside and tells the supervisor what it means: ready, lost, silent, alive or dead."""
+"""Signs of life of one engine, seen from outside: ready, lost, silent, alive or dead.
+
+The verdict is pure (`Vital` and after it). A busy engine may answer its health route late or not at all, so where
+a metrics page counts tokens, only the count decides: it moves, or there is no work. Health decides where nothing is
+counted.
+"""
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.work import Work
 from nimdrum.supervisor import probe
 from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
 from nimdrum.supervisor.probe import Address, Health, Token, Watcher
-from nimdrum.supervisor.vital import Vital, after_health, after_work, silence
 from nimdrum.system.ports import listens_below
+
+
+@dataclass(frozen=True)
+class Vital:
+    """When the engine last gave a sign of life, on the supervisor's clock, and what its counters said then."""
+
+    alive_at: float
+    moved_at: float
+    """When a counter last moved: a stronger sign than being idle."""
+    progress: float | None = None
+
+
+def after_work(vital: Vital, work: Work, now: float) -> Vital:
+    """After a look at the metrics page."""
+    if work.progress is None:
+        return vital
+    if work.progress != vital.progress:
+        return replace(vital, alive_at=now, moved_at=now, progress=work.progress)
+    if not work.running and not work.waiting:
+        return replace(vital, alive_at=now)
+    return vital
+
+
+def after_health(vital: Vital, now: float) -> Vital:
+    """After health answered well."""
+    return vital if vital.progress is not None else replace(vital, alive_at=now)
+
+
+def silence(vital: Vital, now: float, stall_timeout_sec: float) -> str | None:
+    """Why the engine looks dead, or None while it does not."""
+    silent_sec = now - vital.alive_at
+    if silent_sec < stall_timeout_sec:
+        return None
+    if vital.progress is not None:
+        return f"The engine has work, but made no token and ended no request for {silent_sec:.0f} s."
+    return f"The engine has answered neither health nor metrics for {silent_sec:.0f} s."
+
 
 STARTING_INTERVAL_SEC = 0.2
 RUNNING_INTERVAL_SEC = 1.0

@@ -12,7 +12,7 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.preparation import tenth_told
+from nimdrum.supervisor.engine import tenth_told
 
 ROOT = Path(__file__).resolve().parents[2]
 NIM_2 = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")

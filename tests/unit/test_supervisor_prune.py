@@ -10,9 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nimdrum.supervisor.prune import KEPT_FOLDERS, ROOT_LOCK, prune, sweep_abandoned
 from nimdrum.supervisor.rundir import RunDir, create_run_dir
-from nimdrum.supervisor.users import register_master
+from nimdrum.supervisor.users import KEPT_FOLDERS, ROOT_LOCK, prune, register_master, sweep_abandoned
 from nimdrum.system.locks import lock, locked
 from nimdrum.system.process import MARKER
 
