@@ -48,8 +48,8 @@ def external_model(port: int, health: str = "/v1/health/ready", **parameters: An
     from nimdrum.base.hosting import Hosting
     from nimdrum.base.settings import load_settings
     from nimdrum.engines.choose import plan_engine
-    from nimdrum.hooks import Model
-    from nimdrum.supervisor.attach import attach
+    from nimdrum.session.attach import attach
+    from nimdrum.session.model import Model
 
     state = Path(tempfile.mkdtemp(prefix="nimdrum-bench-"))
     hosting = Hosting(
@@ -89,7 +89,7 @@ def errors_in(row_errors: Iterable[str]) -> int:
 def fixed_pool(port: int, model: str, texts: list[str], threads: int, **fields: Any) -> dict[str, float]:
     """A load generator: `threads` threads that always have one request each with the engine. No retries, no frame."""
     from nimdrum.scoring.answer import Completion, read_answer
-    from nimdrum.scoring.client import EngineClient, Unreachable
+    from nimdrum.session.client import EngineClient, Unreachable
 
     client, rows, errors = EngineClient("127.0.0.1", port), iter(texts), []
 

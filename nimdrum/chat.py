@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import Settings
 from nimdrum.engines.wire import engine_error, own_error
-from nimdrum.supervisor.attach import Endpoint
-from nimdrum.tracing import ChatSpan
-from nimdrum.web.caller import current_caller
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.caller import current_caller
+from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
+from nimdrum.session.model import Model
+from nimdrum.session.tracing import ChatSpan
 from nimdrum.web.chat_body import Defaults, chat_body
 from nimdrum.web.chunks import error_of, read_chunks, well_formed
-from nimdrum.web.engine_call import as_chat_error, call_engine, own_headers
-from nimdrum.web.exchange import Ask, Exchange, ExchangeError
 from nimdrum.web.sse import EVENT_STREAM
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-    from nimdrum.hooks import Model
 
 Chunks = Generator["ChatCompletionChunk", None, None]
 
@@ -30,7 +29,7 @@ HEADERS = (("Content-Type", "application/json"), ("Accept", f"application/json, 
 OK = 200
 
 
-def complete(params: Mapping[str, Any], model: "Model", headers: Mapping[str, str] | None = None) -> Any:
+def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str] | None = None) -> Any:
     """The engine's answer to an OpenAI chat request: a completion object, or an iterator of chunks if it streams.
 
     The first chunk is there before this returns, so that an error keeps its status. `headers` are the caller's.
@@ -61,7 +60,7 @@ def complete(params: Mapping[str, Any], model: "Model", headers: Mapping[str, st
         raise
 
 
-def list_models(model: "Model") -> list[Any]:
+def list_models(model: Model) -> list[Any]:
     """The models that the engine lists, as `openai` objects. Raises as `complete` does."""
     from openai.types import Model as OpenAIModel
 

@@ -1,9 +1,8 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -17,42 +16,20 @@ from nimdrum.base.errors import (
     brief,
     status_of,
 )
-from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting
+from nimdrum.base.hosting import is_drum_score, read_hosting
 from nimdrum.base.log import event, get_logger
-from nimdrum.base.settings import Settings, load_settings
+from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.facts import log_facts
 from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
-from nimdrum.supervisor.attach import Attachment, Endpoint, attach
+from nimdrum.session.attach import attach
+from nimdrum.session.facts import log_facts
+from nimdrum.session.model import Model
 
 READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why
-REQUEST_MARGIN_SEC = 5.0  # an answer of ours must be out before DRUM kills the worker
 
 log = get_logger("hooks")
-
-
-@dataclass
-class Model:
-    """What `load_model` returns: the engine, and how to use it. Holds no socket, so it survives a fork."""
-
-    settings: Settings
-    hosting: Hosting
-    attachment: Attachment
-
-    def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
-        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take.
-
-        Raises as `Attachment.wait_ready` does, which asks `stopped` while it waits.
-        """
-        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec, stopped)
-
-    @property
-    def request_timeout_sec(self) -> float:
-        """How long one request to DRUM may take: a row's time, but never so long that DRUM kills the worker."""
-        limit = self.hosting.request_timeout_sec
-        return min(self.settings.row_timeout_sec, max(1.0, limit - REQUEST_MARGIN_SEC) if limit else float("inf"))
 
 
 _loaded: Model | None = None

@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 from nimdrum.base.errors import NimdrumError
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.log import get_logger
-from nimdrum.facts import log_facts
-from nimdrum.supervisor.attach import Attachment, Endpoint, describe_failure
+from nimdrum.session.attach import Attachment, Endpoint, describe_failure
+from nimdrum.session.caller import wait_for_answers
+from nimdrum.session.facts import log_facts
 from nimdrum.supervisor.state import Phase
 from nimdrum.supervisor.users import first_to_halt
-from nimdrum.web.answering import wait_for_answers
 
 WATCH_EVERY_SEC = 1.0
 LONGEST_PAUSE_SEC = 30.0

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
 
 WaitReady = Callable[[float, Callable[[], bool]], Endpoint]
 

@@ -12,9 +12,9 @@ from nimdrum.base.errors import EngineStartError, EngineUnavailableError, Superv
 from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
-from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.client import Reply, TooSlow, Unreachable
 
 BAD_REQUEST = (400, 422)
 SUSPECT_AFTER = 2

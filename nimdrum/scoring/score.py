@@ -1,15 +1,14 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from nimdrum.base.errors import CallerGoneError
-from nimdrum.scoring.answer import Answer, RowFailure, TryAgain
+from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.body import sampling_of
-from nimdrum.scoring.client import Carrier, Flight
 from nimdrum.scoring.control import MESSAGES, own_columns, own_of
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.progress import Progress
@@ -17,16 +16,15 @@ from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.row import Engine, Result, RowSender
 from nimdrum.scoring.run import run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
-from nimdrum.supervisor.attach import Endpoint
-from nimdrum.tracing import note_results, rows_span
-from nimdrum.web.caller import current_caller
-from nimdrum.web.metrics import count_rows
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.caller import current_caller
+from nimdrum.session.client import Carrier, Flight
+from nimdrum.session.counters import Tally, count_rows
+from nimdrum.session.model import Model
+from nimdrum.session.tracing import note_rows, rows_span
 
-if TYPE_CHECKING:
-    from nimdrum.hooks import Model
 
-
-def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
+def score_frame(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Answers to the prompt column of `frame`, by position: moderation may have left gaps in its index.
 
     Raises BadInputError (no prompt column), EngineStartError or EngineUnavailableError (no engine before the
@@ -39,10 +37,22 @@ def score_frame(frame: pd.DataFrame, model: "Model") -> pd.DataFrame:
         asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
         for index, result in zip(asked, _answers(rows, asked, model) if asked else [], strict=True):
             results[index] = result
-        note_results(results)
+        tally = _tally(results)
+        note_rows(tally)
     if model.hosting.server:
-        count_rows(model, results)
+        count_rows(model, tally)
     return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning)
+
+
+def _tally(results: Sequence[Result]) -> Tally:
+    answers = [result for result in results if isinstance(result, Completion)]
+    return Tally(
+        answered=len(answers),
+        failed=len(results) - len(answers),
+        prompt_tokens=sum(answer.prompt_tokens or 0 for answer in answers),
+        completion_tokens=sum(answer.completion_tokens or 0 for answer in answers),
+        finish_reasons=tuple(sorted({answer.finish_reason or "none" for answer in answers})),
+    )
 
 
 class _Rows:
@@ -61,7 +71,7 @@ class _Rows:
         return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own)
 
 
-def _answers(rows: _Rows, asked: list[int], model: "Model") -> list[Result]:
+def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     """One result for each of the rows `asked`, in order."""
     settings, attachment = model.settings, model.attachment
     began = time.monotonic()

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.work import PATHS, Work, read_work
-from nimdrum.scoring.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 from nimdrum.scoring.gate import Gate, WaitReady
 from nimdrum.scoring.window import Window, bounds_for
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 
 FINDING_SEC = 0.05
 WATCHING_SEC = 0.5

@@ -97,7 +97,7 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
     with _sentences():
         from nimdrum.base.errors import WeightsError
         from nimdrum.engines.causes import known_cause
-        from nimdrum.engines.tools import profiles_table, LIST, parse_listing
+        from nimdrum.engines.tools import LIST, parse_listing, profiles_table
         from nimdrum.system.process import run_program
         from nimdrum.warm.inside import look_inside
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from nimdrum.base.errors import ChatError, HTTPStatusError, brief, status_of
 from nimdrum.health import RETRY_AFTER_SEC
-from nimdrum.web.caller import current_caller
+from nimdrum.session.caller import current_caller
 
 NOTE = "nimdrum_error"
 OUR_ANSWER = "nimdrum_answer"

@@ -5,8 +5,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.engines.wire import clean, engine_error, own_error
-from nimdrum.web.engine_call import as_chat_error
-from nimdrum.web.exchange import Broken, CallerGone, Exchange, ExchangeError
+from nimdrum.session.exchange import Broken, CallerGone, Exchange, ExchangeError, as_chat_error
 from nimdrum.web.sse import events
 
 if TYPE_CHECKING:

@@ -1,20 +1,18 @@
 """What `custom_flask.py` adds to DRUM's Flask app: one look at each request before DRUM's handlers, one after."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
 from nimdrum.base.log import event, get_logger
 from nimdrum.health import ROUTES as HEALTH_ROUTES
 from nimdrum.health import health
+from nimdrum.session.caller import answering
+from nimdrum.session.exchange import via_name
+from nimdrum.session.model import Model
 from nimdrum.web import answers, bodies, metrics
-from nimdrum.web.answering import answering
-from nimdrum.web.engine_call import via_name
 from nimdrum.web.pass_through import METHODS, pass_through
 from nimdrum.web.prometheus import CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from nimdrum.hooks import Model
 
 ROUTES = {
     "/chat/completions": "chat",
@@ -42,7 +40,7 @@ def route_of(path: str) -> str | None:
     return "nim" if path.startswith(PASS_THROUGH) else ROUTES.get(path)
 
 
-def install(app: Any, model: "Model") -> None:
+def install(app: Any, model: Model) -> None:
     """Answer health, metrics and pass-through on `app`, and look after what DRUM answers itself."""
     import openai.types.chat  # noqa: F401
 
@@ -100,7 +98,7 @@ def install(app: Any, model: "Model") -> None:
     event(log, "http.ready")  # once for each worker process
 
 
-def _answer(model: "Model", route: str, path: str, prefix: str, via: str) -> Any:
+def _answer(model: Model, route: str, path: str, prefix: str, via: str) -> Any:
     """Our answer, or None to let DRUM go on. Raises HTTPStatusError for what must not go on."""
     from flask import request
 

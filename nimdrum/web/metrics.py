@@ -1,32 +1,21 @@
 """/metrics: the engine's state, what all DRUM processes counted, and the engine's own page."""
 
 import time
-from typing import TYPE_CHECKING
 
 from nimdrum import __version__
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.counters import Sample, counters
+from nimdrum.session.exchange import Ask, Exchange, ExchangeError
+from nimdrum.session.model import Model
 from nimdrum.supervisor.state import EngineState, Phase
-from nimdrum.web.counters import Counters, Sample
-from nimdrum.web.exchange import Ask, Exchange, ExchangeError
 from nimdrum.web.prometheus import engine_lines, observation, render
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from nimdrum.hooks import Model
-    from nimdrum.scoring.row import Result
 
 ENGINE_PATHS = ("/metrics", "/v1/metrics")  # NIM has the second, in its newest versions both
 ENGINE_TIMEOUT_SEC = 2.0
 LARGEST_PAGE = 16 << 20
 
 
-def counters(model: "Model") -> Counters:
-    """The counters of this engine's DRUM processes."""
-    return Counters(model.attachment.run_dir.path / "counters.json")
-
-
-def page(model: "Model") -> str:
+def page(model: Model) -> str:
     """All metrics as Prometheus text."""
     state = model.attachment.state()
     engine = ""
@@ -51,24 +40,10 @@ def state_samples(state: EngineState | None, now: float) -> dict[Sample, float]:
     return samples
 
 
-def count_request(model: "Model", route: str, status: int, seconds: float) -> None:
+def count_request(model: Model, route: str, status: int, seconds: float) -> None:
     """One answered request."""
     changes: dict[Sample, float] = {("nimdrum_requests_total", (("route", route), ("status", str(status)))): 1.0}
     counters(model).add({**changes, **observation("nimdrum_request_seconds", (("route", route),), seconds)})
-
-
-def count_rows(model: "Model", results: "Sequence[Result]") -> None:
-    """The rows of one prediction."""
-    from nimdrum.scoring.answer import Completion
-
-    answers = [result for result in results if isinstance(result, Completion)]
-    sums = {
-        ("nimdrum_rows_total", (("outcome", "answered"),)): len(answers),
-        ("nimdrum_rows_total", (("outcome", "failed"),)): len(results) - len(answers),
-        ("nimdrum_tokens_total", (("kind", "prompt"),)): sum(answer.prompt_tokens or 0 for answer in answers),
-        ("nimdrum_tokens_total", (("kind", "completion"),)): sum(answer.completion_tokens or 0 for answer in answers),
-    }
-    counters(model).add({sample: float(value) for sample, value in sums.items()})
 
 
 def _engine_page(endpoint: Endpoint) -> str:

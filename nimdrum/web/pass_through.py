@@ -2,25 +2,22 @@
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nimdrum.base.errors import HTTPStatusError
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.caller import current_caller
+from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
+from nimdrum.session.model import Model
 from nimdrum.web.bodies import read_body
-from nimdrum.web.caller import current_caller
-from nimdrum.web.engine_call import as_chat_error, call_engine, own_headers
-from nimdrum.web.exchange import Ask, Exchange, ExchangeError
 from nimdrum.web.forward import PathRefused, engine_target, to_caller, to_engine
 from nimdrum.web.sse import EVENT_STREAM
-
-if TYPE_CHECKING:
-    from nimdrum.hooks import Model
 
 METHODS = ("GET", "HEAD", "POST", "PUT")
 NO_BODY = (204, 304)
 
 
-def pass_through(model: "Model", root: str, path: str) -> Any:
+def pass_through(model: Model, root: str, path: str) -> Any:
     """The engine's answer to Flask's present request, as a Flask response. Raises HTTPStatusError and its kin.
 
     `root` is where the engine's paths begin on this server, for redirects.

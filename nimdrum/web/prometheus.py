@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
-from nimdrum.web.counters import Labels, Sample
+from nimdrum.session.counters import Labels, Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OURS = "nimdrum_"

@@ -20,8 +20,8 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import find_nim
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.hooks import Model
-from nimdrum.supervisor.attach import attach
+from nimdrum.session.attach import attach
+from nimdrum.session.model import Model
 from nimdrum.system.process import MARKER
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nimdrum.scoring.client import IDLE_SEC, EngineClient, Flight, TooSlow, Unreachable
+from nimdrum.session.client import IDLE_SEC, EngineClient, Flight, TooSlow, Unreachable
 
 DEADLINE_SEC = 30.0
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"

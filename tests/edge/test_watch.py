@@ -10,8 +10,8 @@ from edge_world import KEY, READY_SEC, World
 from fake_nim.run import wait_for
 
 from nimdrum.base.errors import EngineStartError, SettingsError
-from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
+from nimdrum.session.model import Model
 from nimdrum.supervisor.state import Phase
 from nimdrum.system.gpu import Gpus
 

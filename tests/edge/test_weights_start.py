@@ -19,8 +19,8 @@ from test_events import deployed, platform
 
 from nimdrum.base.errors import EngineStartError, SettingsError
 from nimdrum.engines.llamacpp import embedded_model
-from nimdrum.hooks import Model
 from nimdrum.scoring.score import score_frame
+from nimdrum.session.model import Model
 from nimdrum.supervisor.state import EngineState, Phase
 
 __all__ = ["platform"]

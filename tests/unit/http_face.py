@@ -19,8 +19,8 @@ from flask.testing import FlaskClient
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import external_plan
-from nimdrum.hooks import Model
-from nimdrum.supervisor.attach import Attachment
+from nimdrum.session.attach import Attachment
+from nimdrum.session.model import Model
 from nimdrum.supervisor.rundir import create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, write_state
 from nimdrum.system.locks import try_lock

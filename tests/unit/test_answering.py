@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from http_face import LIMIT_SEC, Face, face  # noqa: F401 - a fixture
 
+from nimdrum.session.caller import answering, wait_for_answers
 from nimdrum.supervisor.rundir import RunDir, create_run_dir
 from nimdrum.supervisor.state import Phase
-from nimdrum.web.answering import answering, wait_for_answers
 
 
 @pytest.fixture

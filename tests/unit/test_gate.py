@@ -7,7 +7,7 @@ import pytest
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.gate import Gate
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
 
 HERE = Endpoint("127.0.0.1", 9999, "llama")
 ELSEWHERE = Endpoint("127.0.0.1", 9998, "llama")

@@ -20,11 +20,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from nimdrum import chat
 from nimdrum.base.errors import ChatError
-from nimdrum.supervisor.attach import Endpoint
-from nimdrum.web.caller import connection_ended
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.caller import connection_ended
+from nimdrum.session.counters import Counters
+from nimdrum.session.exchange import Ask, Broken, CallerGone, Exchange, Late, Refused
 from nimdrum.web.chunks import error_of
-from nimdrum.web.counters import Counters
-from nimdrum.web.exchange import Ask, Broken, CallerGone, Exchange, Late, Refused
 
 ASK = {"messages": [{"role": "user", "content": "a prompt"}]}
 DONE = b"[DONE]"

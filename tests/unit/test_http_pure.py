@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from nimdrum.base.errors import ChatError
 from nimdrum.base.parameters import read_parameters
 from nimdrum.engines.wire import engine_error
-from nimdrum.facts import facts
-from nimdrum.web.caller import LONGEST_ID, Caller, safe_id
+from nimdrum.session.caller import LONGEST_ID, Caller, safe_id
+from nimdrum.session.facts import facts
 from nimdrum.web.chat_body import MOST_CHOICES, Defaults, chat_body
 from nimdrum.web.forward import PathRefused, engine_target, to_caller, to_engine
 from nimdrum.web.prometheus import engine_lines, observation, render

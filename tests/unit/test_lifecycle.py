@@ -6,7 +6,7 @@ from typing import Any
 from http_face import LIMIT_SEC, Face, face  # noqa: F401 - a fixture
 
 from nimdrum.lifecycle import watch_engine
-from nimdrum.supervisor.attach import Attachment
+from nimdrum.session.attach import Attachment
 from nimdrum.supervisor.state import Phase
 
 

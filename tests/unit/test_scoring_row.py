@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.body import Own, Sampling
-from nimdrum.scoring.client import Reply, TooSlow, Unreachable
 from nimdrum.scoring.frame import assemble
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
 from nimdrum.scoring.row import Engine, RowSender
-from nimdrum.supervisor.attach import Endpoint
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.client import Reply, TooSlow, Unreachable
 
 HERE = Endpoint("127.0.0.1", 9999, "llama")
 ELSEWHERE = Endpoint("127.0.0.1", 9998, "llama-again")

@@ -5,7 +5,7 @@ from fake_nim.tools import H100, LISTING_1X, LISTING_2X, LORA, SMALL, TRT, VLLM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimdrum.engines.tools import profiles_table, Listing, Profile, Verdict, parse_listing
+from nimdrum.engines.tools import Listing, Profile, Verdict, parse_listing, profiles_table
 
 
 def test_the_first_line() -> None:

@@ -4,18 +4,16 @@ DRUM sets a tracer provider when OTEL_EXPORTER_OTLP_ENDPOINT is set. Without one
 nothing, and everything here returns at once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from nimdrum.base.errors import HTTPStatusError
-from nimdrum.supervisor.attach import Endpoint
-
-if TYPE_CHECKING:
-    from nimdrum.scoring.row import Result
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.counters import Tally
 
 SCOPE = "nimdrum"
 OPERATION = "chat"
@@ -106,22 +104,18 @@ def rows_span(rows: int) -> Iterator[Span]:
             raise
 
 
-def note_results(results: Iterable["Result"]) -> None:
+def note_rows(tally: Tally) -> None:
     """Put the sums of a batch into its span, which is the current one."""
     span = trace.get_current_span()
     if not span.is_recording():
         return
-    from nimdrum.scoring.answer import Completion
-
-    whole = list(results)
-    answers = [result for result in whole if isinstance(result, Completion)]
     _set(
         span,
         {
-            "gen_ai.usage.input_tokens": sum(answer.prompt_tokens or 0 for answer in answers),
-            "gen_ai.usage.output_tokens": sum(answer.completion_tokens or 0 for answer in answers),
-            "gen_ai.response.finish_reasons": sorted({answer.finish_reason or "none" for answer in answers}),
-            "nimdrum.rows.failed": len(whole) - len(answers),
+            "gen_ai.usage.input_tokens": tally.prompt_tokens,
+            "gen_ai.usage.output_tokens": tally.completion_tokens,
+            "gen_ai.response.finish_reasons": list(tally.finish_reasons),
+            "nimdrum.rows.failed": tally.failed,
         },
     )
 

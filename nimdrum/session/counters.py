@@ -8,9 +8,11 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nimdrum.base.errors import SupervisorError
+from nimdrum.session.model import Model
 from nimdrum.system.locks import lock
 
 LOCK_TIMEOUT_SEC = 1.0
@@ -18,6 +20,18 @@ LOCK_TIMEOUT_SEC = 1.0
 Labels = tuple[tuple[str, str], ...]
 Sample = tuple[str, Labels]
 """A metric's name and its labels."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one prediction came to, in numbers."""
+
+    answered: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reasons: tuple[str, ...]
+    """Each that occurred, once."""
 
 
 class Counters:
@@ -57,3 +71,19 @@ def _parse(text: bytes) -> dict[Sample, float]:
         return {(str(n), tuple((str(k), str(v)) for k, v in labels)): float(value) for n, labels, value in entries}
     except (ValueError, TypeError):
         return {}
+
+
+def counters(model: Model) -> Counters:
+    """The counters of this engine's DRUM processes."""
+    return Counters(model.attachment.run_dir.path / "counters.json")
+
+
+def count_rows(model: Model, tally: Tally) -> None:
+    """The rows of one prediction."""
+    sums = {
+        ("nimdrum_rows_total", (("outcome", "answered"),)): tally.answered,
+        ("nimdrum_rows_total", (("outcome", "failed"),)): tally.failed,
+        ("nimdrum_tokens_total", (("kind", "prompt"),)): tally.prompt_tokens,
+        ("nimdrum_tokens_total", (("kind", "completion"),)): tally.completion_tokens,
+    }
+    counters(model).add({sample: float(value) for sample, value in sums.items()})

@@ -1,12 +1,17 @@
-"""The one who asked over HTTP: whether it still waits, and the id that its request has in the logs."""
+"""The one who asked over HTTP: whether it still waits, the id of its request in the logs, and who is still answered."""
 
 import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import EOPNOTSUPP
 from typing import Any
+
+from nimdrum.base.errors import SupervisorError
+from nimdrum.supervisor.rundir import RunDir
+from nimdrum.system.locks import lock, try_lock, unlock
 
 TCP_ESTABLISHED = 1  # first byte of the kernel's struct tcp_info
 SERVERS_SOCKETS = ("gunicorn.socket", "werkzeug.socket")
@@ -72,3 +77,26 @@ def connection_ended(environ: Mapping[str, Any]) -> Callable[[], bool]:
         return state != TCP_ESTABLISHED
 
     return ended
+
+
+def answering(run_dir: RunDir) -> Callable[[], None]:
+    """Say that a request is being answered. The result ends that and may be called again; so does the process's end."""
+    held: list[int] = []
+    with suppress(SupervisorError):  # an answer matters more than that somebody waits for it
+        if (descriptor := try_lock(run_dir.answering, shared=True)) is not None:
+            held.append(descriptor)
+
+    def done() -> None:
+        while held:
+            unlock(held.pop())
+
+    return done
+
+
+def wait_for_answers(run_dir: RunDir, timeout_sec: float) -> bool:
+    """Until no request is being answered; False when it takes longer. For a process that ends afterwards: later
+    requests do not count any more."""
+    with suppress(SupervisorError):
+        lock(run_dir.answering, timeout_sec)
+        return True
+    return False

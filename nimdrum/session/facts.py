@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nimdrum.base.log import event, get_logger
-from nimdrum.supervisor.attach import Endpoint
-from nimdrum.web.exchange import Ask, Exchange, ExchangeError
+from nimdrum.session.attach import Endpoint
+from nimdrum.session.exchange import Ask, Exchange, ExchangeError
 
 TIMEOUT_SEC = 3.0
 PAGES = ("/v1/version", "/version", "/v1/metadata", "/v1/models", "/props")

@@ -1,0 +1,1 @@
+"""What one DRUM process holds of an engine: its attachment, connections and callers, what it counts and traces."""
