@@ -118,8 +118,8 @@ def score(data: pd.DataFrame, model: Model) -> pd.DataFrame:
 
 
 def chat(params: dict[str, Any], model: Model, headers: Mapping[str, str] | None = None) -> Any:
-    """A chat completion or a stream of chunks; see `nimdrum.chat`."""
-    from nimdrum.chat import complete
+    """A chat completion or a stream of chunks; see `nimdrum.web.chat`."""
+    from nimdrum.web.chat import complete
 
     with http_errors():
         return complete(params, model, headers)
@@ -127,7 +127,7 @@ def chat(params: dict[str, Any], model: Model, headers: Mapping[str, str] | None
 
 def list_models(model: Model) -> list[Any]:
     """The engine's models as `openai` objects, as DRUM wants them."""
-    from nimdrum.chat import list_models as listed
+    from nimdrum.web.chat import list_models as listed
 
     with http_errors():
         return listed(model)
@@ -141,7 +141,7 @@ def http_errors() -> Iterator[None]:
     """
     from datarobot_drum.drum.exceptions import CustomHTTPError
 
-    from nimdrum.web.answers import remember
+    from nimdrum.web.error_answers import remember
 
     try:
         with _ending_drum_score():

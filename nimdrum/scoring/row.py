@@ -11,7 +11,7 @@ from typing import Protocol
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
 from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
-from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
+from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.client import Reply, TooSlow, Unreachable

@@ -8,13 +8,13 @@ import pandas as pd
 
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
-from nimdrum.scoring.body import sampling_of
-from nimdrum.scoring.control import MESSAGES, own_columns, own_of
+from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
+from nimdrum.scoring.request import sampling_of
 from nimdrum.scoring.row import Engine, Result, RowSender
-from nimdrum.scoring.run import run_rows
+from nimdrum.scoring.rows import run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller

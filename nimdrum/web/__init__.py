@@ -1,1 +1,1 @@
-"""The HTTP face: what DRUM's server answers besides predictions, and how requests reach the engine."""
+"""Chat and everything else that DRUM's server answers besides predictions."""

@@ -5,14 +5,14 @@ from typing import Any
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
 from nimdrum.base.log import event, get_logger
-from nimdrum.health import ROUTES as HEALTH_ROUTES
-from nimdrum.health import health
 from nimdrum.session.caller import answering
 from nimdrum.session.exchange import via_name
 from nimdrum.session.model import Model
-from nimdrum.web import answers, bodies, metrics
+from nimdrum.web import bodies, error_answers, metrics
+from nimdrum.web.health import ROUTES as HEALTH_ROUTES
+from nimdrum.web.health import health
+from nimdrum.web.metrics import CONTENT_TYPE
 from nimdrum.web.pass_through import METHODS, pass_through
-from nimdrum.web.prometheus import CONTENT_TYPE
 
 ROUTES = {
     "/chat/completions": "chat",
@@ -44,7 +44,7 @@ def install(app: Any, model: Model) -> None:
     """Answer health, metrics and pass-through on `app`, and look after what DRUM answers itself."""
     import openai.types.chat  # noqa: F401
 
-    import nimdrum.chat  # noqa: F401 - the first caller should not wait for imports
+    import nimdrum.web.chat  # noqa: F401 - the first caller should not wait for imports
 
     prefix = model.hosting.environ.get("URL_PREFIX", "").rstrip("/")
     via = via_name(model)
@@ -67,10 +67,10 @@ def install(app: Any, model: Model) -> None:
             answer = _answer(model, route, path or "", prefix, via) if route else None
         except (HTTPStatusError, EngineStartError, EngineUnavailableError, SupervisorError) as error:
             if isinstance(error, HTTPStatusError):
-                answers.remember(error)
-            answer = answers.error_answer(error)
+                error_answers.remember(error)
+            answer = error_answers.error_answer(error)
         if answer is not None:
-            setattr(g, answers.OUR_ANSWER, True)
+            setattr(g, error_answers.OUR_ANSWER, True)
         return answer
 
     @app.after_request  # type: ignore[untyped-decorator]
@@ -79,7 +79,7 @@ def install(app: Any, model: Model) -> None:
 
         path = below_prefix()
         route = None if path is None else route_of(path)
-        answers.finish(response, route)
+        error_answers.finish(response, route)
         if route not in UNCOUNTED:
             if done := g.pop(DONE, None):
                 response.call_on_close(done)  # when all of it is sent

@@ -18,8 +18,8 @@ from drum_process import Drum, drum_server
 from edge_world import KEY, READY_SEC, World
 from fake_nim.run import read_lines, wait_for
 
-from nimdrum.health import ROUTES
 from nimdrum.supervisor.state import Phase, read_state, write_state
+from nimdrum.web.health import ROUTES
 
 pytestmark = pytest.mark.drum
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.scoring.answer import RowFailure
-from nimdrum.scoring.body import NOTHING_OWN, Own, Sampling, chat_body, with_own
-from nimdrum.scoring.control import COLUMNS, own_columns, own_of
+from nimdrum.scoring.columns import COLUMNS, own_columns, own_of
+from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 
 ASK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Ok"}]
 

@@ -18,13 +18,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from nimdrum import chat
 from nimdrum.base.errors import ChatError
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import connection_ended
 from nimdrum.session.counters import Counters
 from nimdrum.session.exchange import Ask, Broken, CallerGone, Exchange, Late, Refused
-from nimdrum.web.chunks import error_of
+from nimdrum.web import chat
+from nimdrum.web.stream import error_of
 
 ASK = {"messages": [{"role": "user", "content": "a prompt"}]}
 DONE = b"[DONE]"

@@ -10,8 +10,8 @@ from flask import Flask
 from http_face import LIMIT_SEC, Face, face  # noqa: F401 - a fixture
 
 from nimdrum import hooks
-from nimdrum.health import ROUTES, health
 from nimdrum.supervisor.state import EngineState, Phase
+from nimdrum.web.health import ROUTES, health
 
 STATUS = {Phase.RUNNING: 200, Phase.FATAL: 513}  # all others, the missing one too: 503
 

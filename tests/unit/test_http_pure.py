@@ -12,10 +12,10 @@ from nimdrum.base.parameters import read_parameters
 from nimdrum.engines.wire import engine_error
 from nimdrum.session.caller import LONGEST_ID, Caller, safe_id
 from nimdrum.session.facts import facts
-from nimdrum.web.chat_body import MOST_CHOICES, Defaults, chat_body
-from nimdrum.web.forward import PathRefused, engine_target, to_caller, to_engine
-from nimdrum.web.prometheus import engine_lines, observation, render
-from nimdrum.web.sse import events
+from nimdrum.web.chat import MOST_CHOICES, Defaults, chat_body
+from nimdrum.web.metrics import engine_lines, observation, render
+from nimdrum.web.pass_through import PathRefused, engine_target, to_caller, to_engine
+from nimdrum.web.stream import events
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.base.settings import load_settings
-from nimdrum.scoring.body import Sampling, chat_body, sampling_of
+from nimdrum.scoring.request import Sampling, chat_body, sampling_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN = Sampling("llama", None, 64, None, 1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.scoring.answer import Completion, RowFailure
-from nimdrum.scoring.body import Own, Sampling
 from nimdrum.scoring.frame import assemble
+from nimdrum.scoring.request import Own, Sampling
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
 from nimdrum.scoring.row import Engine, RowSender
 from nimdrum.session.attach import Endpoint

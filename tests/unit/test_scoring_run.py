@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.row import Result
-from nimdrum.scoring.run import run_rows
+from nimdrum.scoring.rows import run_rows
 from nimdrum.scoring.window import Window
 
 DEADLINE_SEC = 30.0

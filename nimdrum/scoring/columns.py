@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from nimdrum.scoring.answer import RowFailure
-from nimdrum.scoring.body import NOTHING_OWN, Message, Own
 from nimdrum.scoring.reader import texts_of
+from nimdrum.scoring.request import NOTHING_OWN, Message, Own
 
 MESSAGES = "messages"
 COLUMNS = ("system_prompt", "max_tokens", "temperature", MESSAGES)

@@ -1,15 +1,52 @@
-"""A stream of the engine as `openai` chunks. It always ends with a reason: what breaks off ends in an error event."""
+"""Server-sent events of the engine as `openai` chunks.
 
+A stream always ends with a reason: what breaks off ends in an error event.
+"""
+
+import codecs
 import json
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.engines.wire import clean, engine_error, own_error
 from nimdrum.session.exchange import Broken, CallerGone, Exchange, ExchangeError, as_chat_error
-from nimdrum.web.sse import events
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
+
+
+EVENT_STREAM = "text/event-stream"
+LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+def events(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The data of each event, as the HTML standard reads `text/event-stream`; other fields are skipped."""
+    data: list[str] = []
+    for line in _lines(pieces):
+        if not line:
+            if data:
+                yield "\n".join(data)
+            data = []
+        elif line.startswith("data"):
+            name, _, value = line.partition(":")
+            if name == "data":
+                data.append(value.removeprefix(" "))
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Whole lines without their ends; what comes after the last end is no line."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    rest = ""
+    for piece in pieces:
+        text = rest + decoder.decode(piece)
+        held = ""
+        if text.endswith("\r"):  # its line feed may still come
+            text, held = text[:-1], "\r"
+        *lines, rest = LINE_END.split(text)
+        rest += held
+        yield from lines
+
 
 END = "[DONE]"
 CHUNK = "chat.completion.chunk"

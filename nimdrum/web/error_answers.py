@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from nimdrum.base.errors import ChatError, HTTPStatusError, brief, status_of
-from nimdrum.health import RETRY_AFTER_SEC
 from nimdrum.session.caller import current_caller
+from nimdrum.web.health import RETRY_AFTER_SEC
 
 NOTE = "nimdrum_error"
 OUR_ANSWER = "nimdrum_answer"
