@@ -1,6 +1,6 @@
 """`python -m nimdrum`: the command line."""
 
-from nimdrum.cli import main
+from nimdrum.tools.cli import main
 
 if __name__ == "__main__":
     main(prog_name="python -m nimdrum")

@@ -43,7 +43,7 @@ class BundleError(NimdrumError, RuntimeError):
 
 
 class UploadError(NimdrumError, RuntimeError):
-    """An upload cannot begin or go on; `exit_code` tells whose turn it is (see `nimdrum.platform.failures`)."""
+    """An upload cannot begin or go on; `exit_code` tells whose turn it is (see `nimdrum.tools.upload.exit_codes`)."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

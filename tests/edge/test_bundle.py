@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from nimdrum.base.errors import BundleError
-from nimdrum.platform.bundle import write_bundle
-from nimdrum.platform.image import find_image, save_image
+from nimdrum.tools.upload.bundle import write_bundle
+from nimdrum.tools.upload.saved_image import find_image, save_image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEADLINE_SEC = 100.0

@@ -216,7 +216,7 @@ def test_an_engine_of_this_user_is_seen(machine: Machine, world: World) -> None:
 
 def test_without_drum_it_still_reports(machine: Machine) -> None:
     """DRUM reads the parameters; where it is missing, the other checks are made."""
-    program = "import sys; sys.modules['datarobot_drum'] = None; from nimdrum.cli import main; main()"
+    program = "import sys; sys.modules['datarobot_drum'] = None; from nimdrum.tools.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, "doctor", "--json"],
         cwd=Path(__file__).resolve().parents[2],

@@ -11,10 +11,10 @@ import pytest
 from fake_datarobot.server import FakeDataRobot, running
 
 from nimdrum.base.errors import UploadError
-from nimdrum.commands.progress import Terminal
-from nimdrum.commands.upload import upload
-from nimdrum.commands.uploading import upload_with
-from nimdrum.platform.waiting import Patience
+from nimdrum.tools.terminal import Terminal
+from nimdrum.tools.upload.command import upload
+from nimdrum.tools.upload.context import Patience
+from nimdrum.tools.upload.options import upload_with
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "made-up-token-of-a-datarobot-user"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.answer_table import MOST_LINES, render
 from nimdrum.base.errors import BadInputError
+from nimdrum.tools.show import MOST_LINES, render
 
 
 def written(header: list[str], *rows: list[str]) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import BundleError
 from nimdrum.base.files import replacing
-from nimdrum.platform.archive import Packed, context_files, copied, fingerprint, model_files, write_archive
+from nimdrum.tools.upload.bundle import Packed, context_files, copied, fingerprint, model_files, write_archive
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

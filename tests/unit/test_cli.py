@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nimdrum.cli import main
+from nimdrum.tools.cli import main
 
 
 @pytest.mark.parametrize(

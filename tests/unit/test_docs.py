@@ -8,8 +8,8 @@ import pytest
 from click import Group
 
 from nimdrum.base.parameters import read_parameters
-from nimdrum.cli import main
 from nimdrum.engines.config_file import read_engine_config
+from nimdrum.tools.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -11,16 +11,17 @@ import pytest
 
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import Settings, load_settings
-from nimdrum.doctor import machine, setup
-from nimdrum.doctor.facts import Answer, CodeFolder, Fact, Facts, Folder, Gpu, Key, Packages, Port
-from nimdrum.doctor.finding import Finding, Level, as_json, as_text, count, ok, problem, warning
-from nimdrum.doctor.gather import timed
-from nimdrum.doctor.judge import CHECKS, Check, judge
-from nimdrum.doctor.look import folder, parse_gpus, parse_lock, search_code
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import Listing, Profile, Verdict
 from nimdrum.supervisor.state import EngineState, Phase
+from nimdrum.tools.doctor import checks_machine as machine
+from nimdrum.tools.doctor import checks_setup as setup
+from nimdrum.tools.doctor.command import CHECKS, Check, judge
+from nimdrum.tools.doctor.finding import Finding, Level, as_json, as_text, count, ok, problem, warning
+from nimdrum.tools.doctor.gather import timed
+from nimdrum.tools.doctor.look import folder, parse_gpus, parse_lock, search_code
+from nimdrum.tools.doctor.surroundings import Answer, CodeFolder, Fact, Facts, Folder, Gpu, Key, Packages, Port
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "nvapi-do-not-show-me"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.cli import main
+from nimdrum.tools.cli import main
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 STEPS = re.search(r"^## From zero to a deployed model.*?(?=^The first start|^## )", README, re.MULTILINE | re.DOTALL)

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimdrum.base.errors import UploadError
-from nimdrum.platform.archive import Packed
-from nimdrum.platform.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
-from nimdrum.platform.plan import (
+from nimdrum.tools.upload.bundle import Packed
+from nimdrum.tools.upload.changes import (
     Action,
     choose_bundle,
     environment_mark,
@@ -20,7 +19,8 @@ from nimdrum.platform.plan import (
     plan,
     registered_version,
 )
-from nimdrum.platform.wanted import ParameterValue, Wanted
+from nimdrum.tools.upload.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
+from nimdrum.tools.upload.wanted import ParameterValue, Wanted
 
 WANTED = Wanted(
     environment_name="environment",

@@ -15,10 +15,8 @@ from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import tool_command
 from nimdrum.system.process import Ended
-from nimdrum.warm.inside import default_cache
-from nimdrum.warm.job import plan_job, refuse_failed
-from nimdrum.warm.sums import write_sums
-from nimdrum.warm.tree import problems, refuse_incomplete, snapshot, weight_files
+from nimdrum.tools.warm.job import default_cache, plan_job, refuse_failed
+from nimdrum.tools.warm.manifest import problems, refuse_incomplete, snapshot, weight_files, write_sums
 
 CACHE, STORE = Path("/cache"), Path("/store")
 

@@ -1,1 +1,0 @@
-"""The longer commands of `python -m nimdrum`, one file each."""

@@ -1,1 +1,0 @@
-"""DataRobot's side: what the platform is told."""

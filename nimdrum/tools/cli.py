@@ -1,0 +1,93 @@
+"""The command line: what runs now, what can be set, and answers beside their prompts."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nimdrum import __version__
+from nimdrum.base.errors import NimdrumError
+from nimdrum.base.parameters import read_parameters, replace_table, table
+from nimdrum.tools import CODE_DIR
+from nimdrum.tools.doctor.command import doctor
+from nimdrum.tools.upload.command import bundle, upload
+from nimdrum.tools.warm.command import profiles, warm
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class _Commands(click.Group):
+    """Errors of this package as one sentence and exit code 1, where a command has no exit codes of its own."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NimdrumError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """NVIDIA NIM language models inside DataRobot: tools beside the DRUM hooks."""
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the state files' content as a JSON array.")
+def status(as_json: bool) -> None:
+    """Show the engines of this user: their state, where they answer, and why they failed.
+
+    Exits with 0 when an engine is RUNNING, with 1 when none is.
+    """
+    from nimdrum.base.hosting import read_hosting
+    from nimdrum.supervisor.state import describe, find_engines
+
+    engines = find_engines(read_hosting(CODE_DIR).state_root)
+    if as_json:
+        click.echo(
+            json.dumps([{"run_dir": str(path), **dataclasses.asdict(state)} for path, state in engines], indent=1)
+        )
+    elif not engines:
+        click.echo("No engine of this user runs here.")
+    else:
+        click.echo("\n".join(describe(path, state) for path, state in engines))
+    raise SystemExit(0 if any(state.phase.value == "RUNNING" for _, state in engines) else 1)
+
+
+@main.command()
+@click.argument("prompts", type=FILE)
+@click.argument("answers", type=FILE)
+@click.option("--column", default="promptText", show_default=True, help="Name of the prompt column.")
+@click.option("--width", type=click.IntRange(min=40), help="Width of the table; the terminal's by default.")
+def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
+    """Show the ANSWERS that `drum score` wrote beside the PROMPTS that it read, as a table."""
+    import shutil
+
+    from nimdrum.tools.show import render
+
+    columns = width or shutil.get_terminal_size().columns
+    click.echo(render(prompts.read_bytes(), answers.read_bytes(), column, columns))
+
+
+@main.command()
+@click.option("--write", "target", type=FILE, help="Put the table into this file.")
+@click.option("--check", "checked", type=FILE, help="Fail if the file's table is old.")
+def parameters(target: Path | None, checked: Path | None) -> None:
+    """Print the runtime parameters as the Markdown table that README.md shows."""
+    text = table(read_parameters(CODE_DIR).values())
+    path = target or checked
+    if path is None:
+        click.echo(text)
+        return
+    old = path.read_text(encoding="utf-8")
+    new = replace_table(old, text)
+    if target:
+        path.write_text(new, encoding="utf-8")
+    elif new != old:
+        raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
+
+
+for _command in (bundle, doctor, profiles, upload, warm):  # the ones with a room of their own
+    main.add_command(_command)

@@ -1,0 +1,1 @@
+"""What may keep the engine from starting, looked at before it does."""

@@ -1,0 +1,1 @@
+"""Bringing environment and model into DataRobot."""

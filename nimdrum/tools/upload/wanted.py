@@ -1,0 +1,125 @@
+"""What an upload wants to be there in the end, and the file of runtime parameter values that is a part of it."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nimdrum.base.errors import SettingsError, UploadError
+from nimdrum.base.parameters import convert, read_parameters
+from nimdrum.base.secret import Secret
+from nimdrum.base.settings import load_settings
+from nimdrum.tools.upload.bundle import Packed
+from nimdrum.tools.upload.exit_codes import WRONG_INPUT
+
+KEY = "NGC_API_KEY"
+"""The one credential that an upload makes; of others it takes the id."""
+
+
+@dataclass(frozen=True)
+class ParameterValue:
+    """The value of one runtime parameter, as DataRobot takes it."""
+
+    name: str
+    type: str
+    value: str | bool | int | float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Things are known by their names; versions of them by what they are made of."""
+
+    environment_name: str
+    environment_content: str
+    """Fingerprint of the environment's version."""
+    model_name: str
+    target_name: str
+    model_files: tuple[Packed, ...]
+    environment_description: str = ""
+    image_archive: Path | None = None
+    image_uri: str | None = None
+    """With neither, DataRobot builds the image from the context."""
+    parameters: tuple[ParameterValue, ...] = ()
+    credential_name: str | None = None
+    """Name of the credential that holds the NGC key; None where no key is used, or `credential_id` is given."""
+    credential_id: str | None = None
+    egress: str = "PUBLIC"
+    resource_bundle: str | None = None
+    """Name or id of the bundle; None: the smallest with `gpus` GPUs."""
+    gpus: int = 1
+    registered_model: str | None = None
+    deployment: str | None = None
+    """The deployment's label. Without one nothing is deployed; a deployment needs a registered model."""
+    prediction_environment: str = "nimdrum"
+    """Name or id; made where it is missing, for DataRobot's own serverless platform."""
+    replace: bool = False
+    """A deployment of this name that serves something else gets the new version."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a file of runtime parameter values says."""
+
+    parameters: tuple[ParameterValue, ...] = ()
+    key: Secret | None = None
+    credential_id: str | None = None
+    engine: str = "auto"
+    fetched: bool = False
+    """The weights are fetched from a store, where an NGC key has no place."""
+
+
+def read_values(code_dir: Path, path: Path | None) -> Values:
+    """Read a file in the format of DRUM's --runtime-params-file, and check it as the hooks will at their start.
+
+    A credential is the id of one in DataRobot; NGC_API_KEY may also be one as DRUM takes it. Raises UploadError for a
+    file that cannot be read, a value that is not allowed, a secret that would be stored as plain text, and a name that
+    model-metadata.yaml does not define (DRUM ignores it).
+    """
+    given = _mapping(path) if path else {}
+    defined = read_parameters(code_dir)
+    for name in given:
+        if name not in defined:
+            close = difflib.get_close_matches(name, defined, 1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise UploadError(f"{path}: {name} is not defined in model-metadata.yaml.{hint}", WRONG_INPUT)
+    credentials = {name: given.pop(name) for name in [*given] if defined[name].type == "credential"}
+    ids = {name: value.strip() for name, value in credentials.items() if isinstance(value, str) and value.strip()}
+    key = credentials.pop(KEY, None)
+    if secret := next((name for name, value in credentials.items() if name not in ids and value), None):
+        raise UploadError(
+            f"{path}: {secret} must be the id of a credential that is stored in DataRobot; upload stores {KEY} only.",
+            WRONG_INPUT,
+        )
+    try:
+        settings = load_settings(code_dir, {**given, KEY: None if isinstance(key, str) else key}.get)
+        values = {name: convert(defined[name], raw) for name, raw in given.items() if raw not in (None, "")}
+    except SettingsError as error:
+        raise UploadError(f"{path}: {error}", WRONG_INPUT) from error
+    key_id = ids.pop(KEY, None)
+    if settings.artifacts_uri and (key_id or settings.ngc_api_key):
+        raise UploadError(
+            f"{path}: {KEY} and model_artifacts_uri exclude each other: a key makes NIM call its registry. Remove one.",
+            WRONG_INPUT,
+        )
+    return Values(
+        tuple(ParameterValue(name, defined[name].type, value) for name, value in sorted({**values, **ids}.items())),
+        settings.ngc_api_key,
+        key_id,
+        settings.engine,
+        fetched=settings.artifacts_uri is not None,
+    )
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:  # without its text: that quotes the line, and a key may stand there
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise UploadError(f"{path} is not YAML: see line {line}.", WRONG_INPUT) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UploadError(f"{path} cannot be read ({type(error).__name__}).", WRONG_INPUT) from None
+    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        raise UploadError(f"{path} must hold lines of the form 'max_tokens: 200'.", WRONG_INPUT)
+    return document

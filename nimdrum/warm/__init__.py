@@ -1,1 +1,0 @@
-"""Filling a model cache ahead of time, with NIM's own tools, inside its image."""
