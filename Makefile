@@ -29,8 +29,8 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test chaos chaos-sample container check format format-check lint types readme bench audit lock \
-	clean
+.PHONY: help venv score serve test chaos chaos-sample container check quick format format-check lint \
+	layers types readme bench audit lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -108,8 +108,13 @@ container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; a
 	@echo "== container: pytest tests/container"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/container
 
-check: format-check lint types readme test chaos-sample score  ## Format, lint, types, README, tests, make score
+check: format-check lint layers types readme test chaos-sample score  ## Format, lint, layers, types, README, tests, make score
 	@echo "== check: all passed"
+
+quick: format-check lint layers types readme $(VENV)/.dev  ## The first half of check, with the unit tests only: under a minute
+	@echo "== quick: pytest tests/unit"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest -q $(PYTEST_ARGS) tests/unit
+	@echo "== quick: all passed"
 
 format: $(VENV)/.dev  ## Format the code and fix what ruff can fix
 	@echo "== format: ruff"
@@ -127,6 +132,10 @@ lint: $(VENV)/.dev  ## ruff, shellcheck, hadolint
 	@$(BIN)/shellcheck $(SHELL_FILES)
 	@echo "== lint: hadolint Dockerfile"
 	@$(BIN)/hadolint --failure-threshold warning Dockerfile
+
+layers: $(VENV)/.dev  ## Imports go down the rooms of docs/architecture.md, and in no circle
+	@echo "== layers: import-linter"
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(VENV)/.dev  ## mypy
 	@echo "== types: mypy $(PYTHON_FILES)"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nimdrum.base.settings import load_settings
 from nimdrum.scoring.request import Sampling, chat_body, sampling_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLAIN = Sampling("llama", None, 64, None, 1)
 
 

@@ -12,7 +12,7 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.settings import drum_reader, load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAME = "SOME_PARAMETER"
 VARIABLE = f"MLOPS_RUNTIME_PARAM_{NAME}"
 KEY = "nvapi-do-not-show-me"

@@ -23,7 +23,7 @@ from nimdrum.tools.doctor.gather import timed
 from nimdrum.tools.doctor.look import folder, parse_gpus, parse_lock, search_code
 from nimdrum.tools.doctor.surroundings import Answer, CodeFolder, Fact, Facts, Folder, Gpu, Key, Packages, Port
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
 NIM_1, NIM_2 = (NimImage(Path("/opt/nim/start_server.sh"), None, line, "/opt/evidence") for line in (1, 2))
 H100 = Gpu("NVIDIA H100", 81920, 4, "580.65.06", "Default")

@@ -13,7 +13,7 @@ from nimdrum.base.errors import BundleError
 from nimdrum.base.files import replacing
 from nimdrum.tools.upload.bundle import Packed, context_files, copied, fingerprint, model_files, write_archive
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def test_the_model_is_the_hooks_and_the_package() -> None:

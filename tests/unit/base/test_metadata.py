@@ -12,7 +12,7 @@ from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParamete
 from nimdrum.base.parameters import Parameter, convert, read_parameters, replace_table, table
 from nimdrum.base.settings import ENGINES, LOG_LEVELS, load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
 PROMISED = set(
     "NGC_API_KEY NIM_MODEL_PROFILE NIM_LOG_LEVEL NIM_MAX_MODEL_LEN system_prompt prompt_column_name max_tokens n "

@@ -17,7 +17,7 @@ from nimdrum.web.metrics import engine_lines, observation, render
 from nimdrum.web.pass_through import PathRefused, engine_target, to_caller, to_engine
 from nimdrum.web.stream import events
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)))
 
 

@@ -13,7 +13,7 @@ from nimdrum.base.errors import SettingsError
 from nimdrum.base.parameters import Parameter, read_parameters
 from nimdrum.base.settings import ENGINES, LOG_LEVELS, Settings, load_settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
 KEY = "nvapi-do-not-show-me"
 WHOLE = ("NIM_MAX_MODEL_LEN", "max_tokens", "n", "max_concurrency", "max_watchdog_restarts", "DR_NIM_SERVER_PORT")

@@ -14,7 +14,7 @@ from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor.engine import tenth_told
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NIM_2 = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
 SECRET = "do-not-show-this-secret"
 CREDENTIAL = {"credentialType": "s3", "awsAccessKeyId": "the-access-key-id", "awsSecretAccessKey": SECRET}

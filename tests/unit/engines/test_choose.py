@@ -12,7 +12,7 @@ from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NIM = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
 MODEL = Path("/packages/model.gguf")
 

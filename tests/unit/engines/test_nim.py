@@ -13,7 +13,7 @@ from nimdrum.engines.image import NimImage
 from nimdrum.engines.nim import nim_plan
 from nimdrum.engines.plan import PORT, EnginePlan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
 HF_KEY = "hf-do-not-show-me"
 CREDENTIAL = {"credentialType": "api_token", "apiToken": KEY}

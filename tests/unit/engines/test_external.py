@@ -11,7 +11,7 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.plan import EnginePlan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
 
 

