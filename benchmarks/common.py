@@ -66,7 +66,7 @@ def external_model(port: int, health: str = "/v1/health/ready", **parameters: An
     )
     given = {"engine": "external", "DR_NIM_SERVER_PORT": port, "DR_NIM_SERVER_HOST": "127.0.0.1"}
     settings = load_settings(ROOT, {**given, "DR_NIM_HEALTH_ROUTE": health, **parameters}.get)
-    model = Model(settings, hosting, attach(plan_engine(settings, hosting, None, None), ROOT, state, None))
+    model = Model(settings, hosting, attach(plan_engine(settings, hosting), ROOT, state, None))
     model.ready(60)
     return model
 

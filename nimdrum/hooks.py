@@ -20,8 +20,6 @@ from nimdrum.base.hosting import is_drum_score, read_hosting
 from nimdrum.base.log import event, get_logger
 from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
-from nimdrum.engines.image import find_nim
-from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
 from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
@@ -71,12 +69,9 @@ def load_model(code_dir: str) -> Model:
     settings = load_settings(hosting.code_dir)
     if settings.extra_output_columns:
         check_target(hosting.target_column, settings.n)
-    plan = plan_engine(settings, hosting, find_nim(hosting.image_root), embedded_model())
-    if plan.engine == "llamacpp" and settings.engine == "auto":
-        log.warning(
-            "No NIM image and no external engine here: using the embedded CPU engine with a small model. Not for "
-            "production."
-        )
+    plan = plan_engine(settings, hosting)
+    if plan.warning:
+        log.warning(plan.warning)
     model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
     if hosting.gunicorn_master is None:
         say_goodbye_at_exit(model.attachment)

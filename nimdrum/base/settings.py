@@ -48,7 +48,6 @@ def _check_schema(inner: object) -> None:
         raise SettingsError(f"{RESPONSE_FORMAT} has no schema in json_schema. A schema is a JSON object.")
 
 
-ENGINES = ("auto", "nim", "external", "llamacpp")
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
 ARTIFACTS_TARGETS = ("model", "cache")
 
@@ -60,6 +59,7 @@ class Settings:
     """What the user set. Field names are the project's; each comes from one runtime parameter (see `load_settings`)."""
 
     engine: str
+    """In small letters; which there are, `nimdrum.engines` knows."""
     ngc_api_key: Secret | None
     served_model_name: str | None
     model_profile: str | None
@@ -123,7 +123,7 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         raise SettingsError(f"Runtime parameter {name} is {given!r}; allowed are {', '.join(allowed)}.")
 
     settings = Settings(
-        engine=word("engine", ENGINES),
+        engine=str(value("engine")).strip().lower(),
         ngc_api_key=_api_key(value("NGC_API_KEY")),
         served_model_name=value("served_model_name"),
         model_profile=value("NIM_MODEL_PROFILE"),

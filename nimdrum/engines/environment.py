@@ -6,12 +6,9 @@ Pure: mappings in, mapping out.
 import sys
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import Any
 
-from nimdrum.base.errors import SettingsError
-from nimdrum.base.hosting import LOOPBACK_HOSTS, PLATFORM_VARIABLES, Hosting
+from nimdrum.base.hosting import LOOPBACK_HOSTS
 from nimdrum.base.secret import SECRET_NAME
-from nimdrum.base.settings import Settings
 
 NETWORK = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
@@ -57,23 +54,3 @@ def without_venv(path: str, virtual_env: str | None) -> str:
     venvs = [venv for venv in (virtual_env, sys.prefix if sys.prefix != sys.base_prefix else None) if venv]
     mine = {PurePath(venv, "bin") for venv in venvs}
     return ":".join(folder for folder in path.split(":") if folder and PurePath(folder) not in mine)
-
-
-def common(settings: Settings, hosting: Hosting) -> dict[str, Any]:
-    """Arguments of `EnginePlan` that come straight from the settings. Raises SettingsError."""
-    if hosting.drum_port and settings.server_port == hosting.drum_port and settings.engine != "external":
-        raise SettingsError(
-            f"Runtime parameter DR_NIM_SERVER_PORT is {settings.server_port}, which belongs to DRUM itself. "
-            "Choose another port, or 0 for a free one."
-        )
-    return {
-        "drum_port": hosting.drum_port,
-        "startup_timeout_sec": settings.startup_timeout_sec,
-        "max_restarts": settings.max_restarts,
-        "max_backoff_sec": settings.max_backoff_sec,
-        "stop_timeout_sec": settings.stop_timeout_sec,
-        "stall_timeout_sec": settings.stall_timeout_sec,
-        "platform": {name: hosting.environ[name] for name in PLATFORM_VARIABLES if hosting.environ.get(name)},
-        "network": {name: hosting.environ[name] for name in NETWORK if hosting.environ.get(name)},
-        "verify_ssl": settings.verify_ssl,
-    }

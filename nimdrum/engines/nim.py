@@ -1,21 +1,22 @@
 """The plan for NVIDIA NIM inside its own container image: argument list and environment for 1.x and for 2.x/3.x."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from nimdrum.base.errors import SettingsError
+from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.secret import SECRET_NAME
 from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
-from nimdrum.engines.config_file import read_engine_config
-from nimdrum.engines.environment import common, inherited
-from nimdrum.engines.image import NimImage
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, EnginePlan
+from nimdrum.engines.config_file import EngineConfig
+from nimdrum.engines.environment import inherited
+from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
+from nimdrum.engines.kind import EngineKind
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EnginePlan
 from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, decide_route
 from nimdrum.weights.folder import content
 
-HEALTH_PATH = "/v1/health/ready"
 DEFAULT_CACHE = "/opt/nim/.cache"
 BACKEND_PORT = 8001  # vLLM or SGLang behind the nginx of 2.x
 RESERVED_PORTS = {
@@ -28,8 +29,15 @@ FLAGS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
 
 
-def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePlan:
-    """How to start the NIM in `image`. Raises SettingsError for settings that cannot work together."""
+def plan_nim(
+    plan: EnginePlan, settings: Settings, hosting: Hosting, config: EngineConfig, image: NimImage | None
+) -> EnginePlan:
+    """How to start the NIM in `image`. Raises EngineNotFoundError, and SettingsError for what cannot work together."""
+    if image is None:
+        raise EngineNotFoundError(
+            f"The runtime parameter engine is nim, but this image holds no NIM: there is no {_scripts(hosting)}. "
+            "Build the image FROM a NIM image, or set engine to auto."
+        )
     _check_port(settings.server_port)
     if settings.server_host not in (None, LOOPBACK, "localhost"):
         raise SettingsError(
@@ -38,7 +46,6 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
             "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST empty."
         )
     model = settings.served_model_name or DEFAULT_MODEL_NAME
-    config = read_engine_config(hosting.code_dir)
     configured = config.nim_env(image.line)
     inherited_env = image_env(hosting)
     facts = _facts(settings, hosting, image, inherited_env, configured)
@@ -49,17 +56,13 @@ def nim_plan(settings: Settings, hosting: Hosting, image: NimImage) -> EnginePla
     env = _with_plain_flags({**inherited_env, **secrets, **own})
     prepare = preparation(settings, hosting, route.fetch_into) if route.fetch_into else None
     command = [str(image.entrypoint)] if image.entrypoint else []
-    return EnginePlan(
-        engine="nim",
+    return replace(
+        plan,
         line=f"NIM {image.line}.x",
         argv=(*command, str(image.start_script)),
         env=env,
         cwd=str(image.start_script.parent),
-        host=LOOPBACK,
-        port=settings.server_port,
-        health_path=settings.health_route or HEALTH_PATH,
         model=model,
-        **common(settings, hosting),
         cache=env.get("NIM_CACHE_PATH", DEFAULT_CACHE) if route.uses_cache else None,
         profile=settings.model_profile,
         other_ports=(_backend_port(env),) if image.line >= 2 else (),
@@ -159,3 +162,21 @@ def _check_port(port: int) -> None:
             f"Runtime parameter DR_NIM_SERVER_PORT is {port}, which belongs to {RESERVED_PORTS[port]}. "
             "Choose another port, or 0 for a free one."
         )
+
+
+def _scripts(hosting: Hosting) -> str:
+    return " or ".join(f"{hosting.image_root / name}" for name in START_SCRIPTS)
+
+
+KIND = EngineKind(
+    name="nim",
+    find=lambda settings, hosting: find_nim(hosting.image_root),
+    plan=plan_nim,
+    looked_for=lambda hosting: f"a NIM image ({_scripts(hosting)}: build the image FROM one)",
+    health_path="/v1/health/ready",
+    # An 8B model nearly fills an H100 at 128 rows in flight. On an H200 it was fastest with 512 where answers had
+    # 128 tokens, with 256 where they had one, and no faster with 1024 (docs/performance.md).
+    bounds=Bounds(start=32, blind=128, free=256, ceiling=512),
+    takes_flags=True,
+    uses_gpus=True,
+)

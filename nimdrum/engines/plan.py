@@ -5,10 +5,33 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from nimdrum.base.hosting import LOOPBACK
+from nimdrum.engines.work import Metrics
+
 DEFAULT_MODEL_NAME = "datarobot-deployed-llm"
 """The name that DataRobot's clients send."""
 PORT = "@PORT@"
 """Stands for the engine's port in `argv` and `env` until the supervisor has chosen one."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user allows an engine that does not start or does not stay."""
+
+    max_restarts: int
+    max_backoff_sec: float
+    startup_timeout_sec: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Between which sizes the window of rows in flight moves. It starts at `start`; up to `free` an empty queue is
+    reason enough to grow; `blind` is what it keeps without metrics."""
+
+    start: int
+    blind: int
+    free: int
+    ceiling: int
 
 
 @dataclass(frozen=True)
@@ -23,29 +46,33 @@ class Preparation:
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """How to start an engine and how to know that it is ready. `argv` is empty when there is nothing to start."""
+    """How to start an engine and how to know that it is ready."""
 
     engine: str
-    """nim, llamacpp or external."""
-    line: str
-    """What a log should call it, for example "NIM 2.x"."""
-    argv: tuple[str, ...]
-    env: dict[str, str] = field(repr=False)
-    """The whole environment of the engine process."""
+    """The name of its kind."""
     cwd: str
-    host: str
     port: int
     """0 lets the supervisor choose a free port."""
     health_path: str
     model: str | None
     """Name that /v1/models must list; None takes the first one listed."""
-    startup_timeout_sec: float
-    max_restarts: int
-    max_backoff_sec: float
+    limits: Limits
+    bounds: Bounds
+    metrics: Metrics
+    uses_gpus: bool
     stop_timeout_sec: float
     """Time between the polite signal and the one that cannot be refused."""
     stall_timeout_sec: float
     """A running engine silent for so long is asked for one token, and restarted if it makes none."""
+    host: str = LOOPBACK
+    line: str = ""
+    """What a log should call it, for example "NIM 2.x"."""
+    argv: tuple[str, ...] = ()
+    """Empty when there is nothing to start."""
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    """The whole environment of the engine process."""
+    warning: str = ""
+    """For the log, once the plan was made."""
     cache: str | None = None
     """Folder that must be writable before the start."""
     profile: str | None = None
@@ -94,6 +121,8 @@ class EnginePlan:
         document: dict[str, Any] = json.loads(text)
         for name in ("argv", "other_ports", "secrets", "identity"):
             document[name] = tuple(document[name])
+        document["limits"], document["bounds"] = Limits(**document["limits"]), Bounds(**document["bounds"])
+        document["metrics"] = Metrics(**{name: tuple(values) for name, values in document["metrics"].items()})
         if prepare := document["prepare"]:
             document["prepare"] = Preparation(tuple(prepare["argv"]), prepare["env"], prepare["request"])
         return cls(**document)

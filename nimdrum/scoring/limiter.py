@@ -12,6 +12,8 @@ one each shrinks by the same share, which evens them out (additive increase, mul
 import math
 from dataclasses import dataclass, replace
 
+from nimdrum.engines.plan import Bounds
+
 LEAST_QUEUE = 4
 """Requests that may wait in the engine: they take the places of those that end before our next rows arrive."""
 QUEUE_SHARE = 0.1
@@ -31,17 +33,6 @@ RUNNING_SHARE = 0.5
 to none, since it counts after each step (v1/core/sched/scheduler.py), and its HTTP front is what limits it."""
 PATIENCE = 20
 """After so many looks without that the first fast growth is over; before, the engine may still be reading prompts."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Between which limits the window moves. It starts at `start`; up to `free` an empty queue is reason enough to
-    grow; `blind` is what it keeps without metrics."""
-
-    start: int
-    blind: int
-    free: int
-    ceiling: int
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,12 @@ class _Rows:
 
 def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     """One result for each of the rows `asked`, in order."""
-    settings, attachment = model.settings, model.attachment
+    settings = model.settings
     began = time.monotonic()
     request_deadline = began + (model.request_timeout_sec if model.hosting.request_timeout_sec else float("inf"))
     caller = current_caller()
     endpoint = model.ready(stopped=caller.gone)
-    traffic = traffic_to(
-        str(attachment.run_dir.path), attachment.plan.engine, settings.max_concurrency, attachment.wait_ready
-    )
+    traffic = traffic_to(model.attachment, settings.max_concurrency)
     traffic.gate.found(endpoint)
     call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
     sender = RowSender(

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nimdrum.base.log import event, get_logger
-from nimdrum.engines.work import PATHS, Work, read_work
-from nimdrum.scoring.gate import Gate, WaitReady
-from nimdrum.scoring.window import Window, bounds_for
-from nimdrum.session.attach import Endpoint
+from nimdrum.engines.work import Metrics, Work, find_page
+from nimdrum.scoring.gate import Gate
+from nimdrum.scoring.window import Window, bounded
+from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 
 FINDING_SEC = 0.05
@@ -34,6 +34,7 @@ class Traffic:
 
     window: Window
     gate: Gate
+    metrics: Metrics
     _clients: dict[tuple[str, int], EngineClient] = field(default_factory=dict)
     _starting: threading.Lock = field(default_factory=threading.Lock)
     _watcher: threading.Thread | None = None
@@ -66,7 +67,7 @@ class Traffic:
                 self._calls -= 1
 
     def _watch(self) -> None:
-        page = MetricsPage()
+        page = MetricsPage(self.metrics)
         quiet_since = None
         while True:
             began = time.monotonic()
@@ -99,36 +100,42 @@ class Traffic:
 class MetricsPage:
     """Finds and reads the page that tells what the engine does."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._endpoint: Endpoint | None = None
         self._path: str | None = None
         self._misses = 0
 
     def read(self, client: EngineClient, endpoint: Endpoint) -> Work:
         """What the page says; all None when there is none, or none now."""
+
+        def get(path: str) -> bytes | None:
+            with contextlib.suppress(Unreachable, TooSlow):
+                reply = client.get(path, PAGE_TIMEOUT_SEC)
+                return reply.body if reply.status == 200 else None
+            return None
+
         if endpoint != self._endpoint:
             self._endpoint, self._path, self._misses = endpoint, None, 0
-        paths = (self._path,) if self._path else PATHS if self._misses < MISSES else ()
-        for path in paths:
-            with contextlib.suppress(Unreachable, TooSlow, ValueError):  # ValueError: a page with a number that is none
-                reply = client.get(path, PAGE_TIMEOUT_SEC)
-                work = read_work(reply.body.decode("utf-8", "replace")) if reply.status == 200 else None
-                if work is not None and work.waiting is not None:
-                    self._path = path
-                    return work
-        self._misses += 1
-        return Work(None, None, None)
+        page = find_page(get, self._metrics, self._path) if self._path or self._misses < MISSES else None
+        if page is None or page.work.waiting is None:
+            self._misses += 1
+            return Work(None, None, None)
+        self._path = page.path
+        return page.work
 
 
 _traffic: dict[tuple[int, str, int], Traffic] = {}
 
 
-def traffic_to(name: str, engine: str, max_concurrency: int, wait_ready: WaitReady) -> Traffic:
-    """This process's traffic to the engine called `name`. A forked child gets its own: a lock must not cross a fork."""
-    key = (os.getpid(), name, max_concurrency)
+def traffic_to(attachment: Attachment, max_concurrency: int) -> Traffic:
+    """This process's traffic to an engine. A forked child gets its own: a lock must not cross a fork."""
+    key = (os.getpid(), str(attachment.run_dir.path), max_concurrency)
     traffic = _traffic.get(key)
     if traffic is None:
         for old in [other for other in _traffic if other[0] != key[0]]:
             del _traffic[old]
-        traffic = _traffic.setdefault(key, Traffic(Window(bounds_for(engine, max_concurrency)), Gate(wait_ready)))
+        plan = attachment.plan
+        window = Window(bounded(plan.bounds, max_concurrency))
+        traffic = _traffic.setdefault(key, Traffic(window, Gate(attachment.wait_ready), plan.metrics))
     return traffic

@@ -5,26 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from nimdrum.scoring.limiter import Bounds, Sample, first_state, next_limit
+from nimdrum.engines.plan import Bounds
+from nimdrum.scoring.limiter import Sample, first_state, next_limit
 
-BLIND = {"nim": 128, "external": 128, "llamacpp": 16}
-"""Rows in flight where the engine shows no queue: an H100 with an 8B model is nearly full at 128; the embedded engine
-has four slots for each core and a short queue behind them."""
-FREE = {"nim": 256, "external": 256, "llamacpp": 16}
-"""Up to here an empty queue is reason enough to grow, beyond it the rows must be seen running: an 8B model on an H200
-was fastest with 512 in flight where answers had 128 tokens, and with 256 where they had one (docs/performance.md)."""
-CEILING = {"nim": 512, "external": 512, "llamacpp": 64}
-"""The same engine was no faster with 1024; a user who knows better sets max_concurrency."""
-START = 32
 WARM_SEC = 60.0
 COME_BACK_SEC = 0.5
 
 
-def bounds_for(engine: str, max_concurrency: int) -> Bounds:
-    """Between which sizes the window moves; `max_concurrency` 0 means that the user did not limit it."""
-    ceiling = max_concurrency or CEILING[engine]
-    start, blind, free = (min(bound, ceiling) for bound in (min(START, BLIND[engine]), BLIND[engine], FREE[engine]))
-    return Bounds(start, blind, free, ceiling)
+def bounded(bounds: Bounds, max_concurrency: int) -> Bounds:
+    """`bounds` as the user limits them; `max_concurrency` 0 means that he does not, a larger one lifts the ceiling."""
+    ceiling = max_concurrency or bounds.ceiling
+    return Bounds(min(bounds.start, ceiling), min(bounds.blind, ceiling), min(bounds.free, ceiling), ceiling)
 
 
 class Window:

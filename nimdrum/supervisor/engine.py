@@ -149,7 +149,7 @@ class Engine:
             event(log, "engine.gpu_memory_not_released", used_mb=self._gpus.used_mb(), before_mb=self._baseline_mb)
 
     def _look_before(self) -> None:
-        if self._plan.engine != "nim":
+        if not self._plan.uses_gpus:
             return
         gpus = None if self._baseline_mb is None else len(self._baseline_mb)
         findings = look_before_start(self._plan.cache, self._plan.profile, gpus, shared_memory_bytes())

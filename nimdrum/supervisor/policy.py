@@ -6,6 +6,7 @@ No clock, process or file in here: times come with the events, and `run.py` carr
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from nimdrum.engines.plan import Limits
 from nimdrum.supervisor.state import EngineState, Phase
 
 FIRST_BACKOFF_SEC = 2.0
@@ -14,15 +15,6 @@ HEALED_AFTER_SEC = 1800.0
 
 LAST_QUESTION_SEC = 60.0
 """The last question has a shorter limit of its own, but for each piece of an answer: one that trickles has none."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the user allows."""
-
-    max_restarts: int
-    max_backoff_sec: float
-    startup_timeout_sec: float
 
 
 @dataclass(frozen=True)

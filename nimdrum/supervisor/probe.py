@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
-from nimdrum.engines.work import PATHS, Work, read_work
+from nimdrum.engines.work import Metrics, Work, find_page
 
 STARTING_TIMEOUT_SEC = 5.0
 RUNNING_TIMEOUT_SEC = 60.0  # the health route of a saturated engine may take most of a minute
@@ -31,6 +31,7 @@ class Address:
     health_path: str
     model: str | None
     """Name that it must list; None takes the first one listed."""
+    metrics: Metrics
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,16 @@ def look_ready(address: Address, timeout_sec: float) -> Health:
 
 def look_at_work(address: Address) -> Work:
     """What the metrics page says; nothing known when there is none."""
-    for path in PATHS:
+
+    def get(path: str) -> bytes | None:
         try:
             status, body = _request(address, "GET", path, WORK_TIMEOUT_SEC)
         except (OSError, http.client.HTTPException):
-            break
-        if status == http.client.OK:
-            return read_work(body.decode("utf-8", "replace"))
-    return Work(None, None, None)
+            return None
+        return body if status == http.client.OK else None
+
+    page = find_page(get, address.metrics)
+    return page.work if page else Work(None, None, None)
 
 
 class Token(Enum):

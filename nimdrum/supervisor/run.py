@@ -36,7 +36,6 @@ class Supervisor:
         """`forward` gets each line of the engine's output; it must not wait for whoever reads it."""
         self._plan = plan
         self._run_dir = run_dir
-        self._limits = policy.Limits(plan.max_restarts, plan.max_backoff_sec, plan.startup_timeout_sec)
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
         self._tail = LogTail(plan.secrets, self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
@@ -115,7 +114,7 @@ class Supervisor:
 
     def _apply(self, happened: Event) -> None:
         before = self._life
-        self._life, self._action = transition(before, happened, time.monotonic(), self._limits)
+        self._life, self._action = transition(before, happened, time.monotonic(), self._plan.limits)
         if self._life is not before:
             self._carry_out()
 

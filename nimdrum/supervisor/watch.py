@@ -67,7 +67,7 @@ class Watch:
         self._tell = tell
         self._own = bool(plan.argv)
         self._stall_timeout_sec = plan.stall_timeout_sec
-        self._address = Address(plan.host, plan.port, plan.health_path, plan.model)
+        self._address = Address(plan.host, plan.port, plan.health_path, plan.model, plan.metrics)
         self._lock = threading.Lock()
         self._vital = Vital(alive_at=time.monotonic(), moved_at=time.monotonic())
         self._bad_looks = 0

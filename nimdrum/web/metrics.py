@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from nimdrum import __version__
+from nimdrum.engines.work import Metrics, find_page
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.counters import Labels, Sample, counters
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError
@@ -97,7 +98,6 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(round(value, 6))
 
 
-ENGINE_PATHS = ("/metrics", "/v1/metrics")  # NIM has the second, in its newest versions both
 ENGINE_TIMEOUT_SEC = 2.0
 LARGEST_PAGE = 16 << 20
 
@@ -107,7 +107,9 @@ def page(model: Model) -> str:
     state = model.attachment.state()
     engine = ""
     if state is not None and state.phase is Phase.RUNNING:
-        engine = engine_lines(_engine_page(Endpoint(state.host, state.port, state.model or "")))
+        engine = engine_lines(
+            _engine_page(Endpoint(state.host, state.port, state.model or ""), model.attachment.plan.metrics)
+        )
     samples = {**state_samples(state, time.time()), **counters(model).read()}
     samples["nimdrum_engine_metrics_up", ()] = float(bool(engine))
     return render(samples) + engine
@@ -133,18 +135,20 @@ def count_request(model: Model, route: str, status: int, seconds: float) -> None
     counters(model).add({**changes, **observation("nimdrum_request_seconds", (("route", route),), seconds)})
 
 
-def _engine_page(endpoint: Endpoint) -> str:
+def _engine_page(endpoint: Endpoint, metrics: Metrics) -> str:
     """The engine's own metrics, or nothing where it has none (or not now)."""
-    for path in ENGINE_PATHS:
+
+    def get(path: str) -> bytes | None:
         try:
             exchange = Exchange(endpoint, Ask("GET", path, (("Accept", "text/plain"),)), ENGINE_TIMEOUT_SEC)
         except ExchangeError:
-            return ""
+            return None
         try:
-            if exchange.status == 200:
-                return exchange.read()[:LARGEST_PAGE].decode("utf-8", "replace")
+            return exchange.read()[:LARGEST_PAGE] if exchange.status == 200 else None
         except ExchangeError:
-            return ""
+            return None
         finally:
             exchange.close()
-    return ""
+
+    page = find_page(get, metrics)
+    return page.text if page else ""

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from s3_server import CREDENTIAL
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import plan_engine
-from nimdrum.engines.image import find_nim
-from nimdrum.engines.llamacpp import embedded_model
+from nimdrum.engines.choose import KINDS, plan_engine
+from nimdrum.engines.kind import EngineKind
 from nimdrum.session.attach import attach
 from nimdrum.session.model import Model
 from nimdrum.system.process import MARKER
@@ -84,17 +83,17 @@ class World:
         }
         return Hosting(**{**defaults, **changes})
 
-    def model(self, **parameters: Any) -> Model:
+    def model(self, kinds: Sequence[EngineKind] = KINDS, **parameters: Any) -> Model:
         """What `load_model` returns, from the same pieces but without DRUM. Released when the test ends."""
         hosting = self.hosting()
         settings = load_settings(hosting.code_dir, parameters.get)
-        plan = plan_engine(settings, hosting, find_nim(self.image_root), embedded_model())
+        plan = plan_engine(settings, hosting, kinds)
         model = Model(settings, hosting, attach(plan, hosting.code_dir, self.state_root, None))
         self.models.append(model)
         return model
 
-    def ready_model(self, **parameters: Any) -> Model:
-        model = self.model(**parameters)
+    def ready_model(self, kinds: Sequence[EngineKind] = KINDS, **parameters: Any) -> Model:
+        model = self.model(kinds, **parameters)
         model.ready(READY_SEC)
         return model
 

@@ -19,7 +19,7 @@ GPU_REMEDY = "choose a resource bundle with a GPU (docker run: --gpus all), or a
 
 
 def check_gpu(facts: Facts) -> Finding | None:
-    if facts.engine != "nim":
+    if not facts.uses_gpus:
         return None
     gpus = facts.gpus.value
     if gpus is None:
@@ -41,7 +41,7 @@ def _counted(gpus: tuple[Gpu, ...]) -> list[str]:
 
 
 def check_driver(facts: Facts) -> Finding | None:
-    if facts.engine != "nim" or not facts.gpus.value:
+    if not facts.uses_gpus or not facts.gpus.value:
         return None
     driver = facts.gpus.value[0].driver
     match = re.match(r"\d+", driver)
@@ -60,7 +60,7 @@ def check_driver(facts: Facts) -> Finding | None:
 
 def check_gpu_use(facts: Facts) -> Finding | None:
     """Other users of the GPU, and modes that keep several processes from sharing one."""
-    if facts.engine != "nim" or not facts.gpus.value:
+    if not facts.uses_gpus or not facts.gpus.value:
         return None
     gpus = facts.gpus.value
     if any("exclusive" in gpu.compute_mode.lower() for gpu in gpus):
@@ -76,7 +76,7 @@ def check_gpu_use(facts: Facts) -> Finding | None:
 
 
 def check_shared_memory(facts: Facts) -> Finding | None:
-    if facts.engine != "nim":
+    if not facts.uses_gpus:
         return None
     gigabytes = facts.shm_bytes.value / 1e9
     gpus = len(facts.gpus.seen or ())

@@ -27,12 +27,11 @@ def check_engine(facts: Facts) -> Finding | None:
     plan = facts.plan
     if plan is None:
         return None
-    if plan.engine == "llamacpp":
-        chosen = "the embedded CPU engine with its small model: not for production"
-        return warning(f"auto takes {chosen}") if facts.settings and facts.settings.engine == "auto" else ok(chosen)
-    if plan.engine == "external":
-        return ok(f"external, http://{plan.host}:{plan.port}")
-    evidence = f" (told by {facts.image.evidence})" if facts.image else ""
+    if plan.warning:
+        return warning(plan.warning)
+    if not plan.argv:
+        return ok(f"{plan.line}, http://{plan.host}:{plan.port}")
+    evidence = f" (told by {facts.image.evidence})" if facts.image and plan.uses_gpus else ""
     return ok(f"{plan.line}{evidence}, model {plan.model}")
 
 

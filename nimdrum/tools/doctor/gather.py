@@ -20,7 +20,6 @@ from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage, find_nim
-from nimdrum.engines.llamacpp import embedded_model
 from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
@@ -88,7 +87,7 @@ def gather(
     environ = hosting.environ
     image = timed(lambda: find_nim(hosting.image_root)).seen
     settings, settings_error = _settings(hosting, engine)
-    plan, plan_error = _plan(settings, hosting, image)
+    plan, plan_error = _plan(settings, hosting)
     cache = Path((plan and plan.cache) or environ.get("NIM_CACHE_PATH") or DEFAULT_CACHE)
     home = environ.get("HOME")
     endpoint = environ.get("DATAROBOT_ENDPOINT", "").strip().rstrip("/")
@@ -135,13 +134,13 @@ def _settings(hosting: Hosting, engine: str | None) -> tuple[Settings | None, st
     return dataclasses.replace(settings, engine=engine or settings.engine), ""
 
 
-def _plan(settings: Settings | None, hosting: Hosting, image: NimImage | None) -> tuple[EnginePlan | None, str]:
+def _plan(settings: Settings | None, hosting: Hosting) -> tuple[EnginePlan | None, str]:
     if settings is None:
         return None, ""
 
     def plan() -> EnginePlan | str:
         try:
-            return plan_engine(settings, hosting, image, embedded_model())
+            return plan_engine(settings, hosting)
         except NimdrumError as error:
             return str(error)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from nimdrum.base.settings import Settings
+from nimdrum.engines.choose import KINDS
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.tools import Listing
@@ -152,6 +153,10 @@ class Facts:
             return self.plan.engine
         wanted = self.settings.engine if self.settings else "auto"
         return "nim" if wanted == "auto" and self.image else wanted
+
+    @property
+    def uses_gpus(self) -> bool:
+        return any(kind.uses_gpus for kind in KINDS if kind.name == self.engine)
 
     @property
     def line(self) -> int:

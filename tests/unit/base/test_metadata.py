@@ -10,7 +10,8 @@ from datarobot_drum.drum.model_metadata import read_model_metadata_yaml
 from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParametersLoader
 
 from nimdrum.base.parameters import Parameter, convert, read_parameters, replace_table, table
-from nimdrum.base.settings import ENGINES, LOG_LEVELS, load_settings
+from nimdrum.base.settings import LOG_LEVELS, load_settings
+from nimdrum.engines.choose import AUTO, KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
@@ -63,7 +64,9 @@ def test_each_definition_is_complete(parameter: Parameter) -> None:
         assert parameter.maximum is not None
 
 
-@pytest.mark.parametrize(("name", "words"), [("engine", ENGINES), ("NIM_LOG_LEVEL", LOG_LEVELS)])
+@pytest.mark.parametrize(
+    ("name", "words"), [("engine", (AUTO, *(kind.name for kind in KINDS))), ("NIM_LOG_LEVEL", LOG_LEVELS)]
+)
 def test_descriptions_list_the_allowed_words(name: str, words: tuple[str, ...]) -> None:
     """DataRobot shows the description and no list of choices."""
     described = PARAMETERS[name].description.replace(",", " ").replace(".", " ").split()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.parameters import Parameter, read_parameters
-from nimdrum.base.settings import ENGINES, LOG_LEVELS, Settings, load_settings
+from nimdrum.base.settings import LOG_LEVELS, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
@@ -121,9 +121,9 @@ def test_a_boolean_is_no_number(name: str) -> None:
         load(**{name: True})
 
 
-@pytest.mark.parametrize("word", [*ENGINES, " NIM ", "LlamaCpp"])
+@pytest.mark.parametrize("word", ["auto", " NIM ", "LlamaCpp"])
 def test_engine_words(word: str) -> None:
-    """Every word is understood without regard to case and blanks, and arrives as the project writes it."""
+    """It is understood without regard to case and blanks, and arrives as the project writes it."""
     assert load(engine=word).engine == word.strip().lower()
 
 
@@ -135,7 +135,7 @@ def test_log_level_words(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wrong", "allowed"),
-    [("engine", "vllm", ENGINES), ("engine", "none", ENGINES), ("NIM_LOG_LEVEL", "VERBOSE", LOG_LEVELS)],
+    [("NIM_LOG_LEVEL", "VERBOSE", LOG_LEVELS), ("model_artifacts_target", "both", ("model", "cache"))],
 )
 def test_unknown_words_are_refused(name: str, wrong: str, allowed: tuple[str, ...]) -> None:
     """The error names the parameter and the value, and lists every allowed word."""
@@ -226,5 +226,4 @@ def test_any_raw_value_is_taken_or_refused(name: str, raw: object) -> None:
         assert name in str(error)
         assert name != "NGC_API_KEY" or KEY not in str(error)
     else:
-        assert settings.engine in ENGINES
         assert settings.log_level in LOG_LEVELS

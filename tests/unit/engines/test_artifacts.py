@@ -1,6 +1,7 @@
 """The parameters model_artifacts_* in the plans of the engines that start here."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import plan_engine
+from nimdrum.engines import llamacpp, nim
+from nimdrum.engines.choose import EXTERNAL, plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor.engine import tenth_told
@@ -25,7 +27,12 @@ def plan(
     code_dir: Path, image: NimImage | None = NIM_2, environ: dict[str, str] | None = None, **raw: Any
 ) -> EnginePlan:
     hosting = read_hosting(code_dir, environ or {}, ["drum", "score"])
-    return plan_engine(load_settings(ROOT, raw.get), hosting, image, Path("/packages/model.gguf"))
+    kinds = (
+        replace(nim.KIND, find=lambda settings, hosting: image),
+        EXTERNAL,
+        replace(llamacpp.KIND, find=lambda settings, hosting: Path("/packages/model.gguf")),
+    )
+    return plan_engine(load_settings(ROOT, raw.get), hosting, kinds)
 
 
 def test_the_request_goes_through_the_pipe_and_nowhere_else(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`plan_engine`: never the wrong model by accident."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import plan_engine
+from nimdrum.engines import llamacpp, nim
+from nimdrum.engines.choose import EXTERNAL, plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 
@@ -19,7 +21,12 @@ MODEL = Path("/packages/model.gguf")
 
 def choose(image: NimImage | None = None, embedded: Path | None = None, **raw: Any) -> EnginePlan:
     hosting = read_hosting("/opt/code", {"NIMDRUM_IMAGE_ROOT": "/image"}, ["drum", "score"])
-    return plan_engine(load_settings(ROOT, raw.get), hosting, image, embedded)
+    kinds = (
+        replace(nim.KIND, find=lambda settings, hosting: image),
+        EXTERNAL,
+        replace(llamacpp.KIND, find=lambda settings, hosting: embedded),
+    )
+    return plan_engine(load_settings(ROOT, raw.get), hosting, kinds)
 
 
 @pytest.mark.parametrize(
@@ -79,3 +86,22 @@ def test_llamacpp_without_packages_does_not_fall_back() -> None:
     """Although NIM is there."""
     with pytest.raises(EngineNotFoundError, match="xllamacpp"):
         choose(NIM, engine="llamacpp")
+
+
+@pytest.mark.parametrize("word", [" NIM ", "Nim"])
+def test_words_are_read_as_people_write_them(word: str) -> None:
+    """Blanks around it and capital letters do not matter."""
+    assert choose(NIM, engine=word).engine == "nim"
+
+
+@pytest.mark.parametrize("word", ["vllm", "none"])
+def test_an_unknown_word_lists_those_there_are(word: str) -> None:
+    """The parameter, what was seen, what is allowed."""
+    with pytest.raises(SettingsError, match=f"engine is '{word}'; allowed are auto, nim, external, llamacpp"):
+        choose(NIM, engine=word)
+
+
+def test_auto_says_when_it_takes_the_small_model() -> None:
+    """Who names it knows what he gets."""
+    assert "Not for production" in choose(embedded=MODEL).warning
+    assert choose(embedded=MODEL, engine="llamacpp").warning == ""

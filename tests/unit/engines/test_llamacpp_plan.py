@@ -1,8 +1,9 @@
-"""`llamacpp_plan`: the embedded engine, from the packages of this Python."""
+"""The plan of llama.cpp: the embedded engine, from the packages of this Python."""
 
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import LOG_LEVELS, load_settings
-from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, SERVER, embedded_model, llamacpp_plan, slots
+from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.llamacpp import DEFAULT_CONTEXT, KIND, SERVER, embedded_model, slots
 from nimdrum.engines.llamacpp_server import VERBOSITY
 from nimdrum.engines.plan import PORT, EnginePlan
 
@@ -25,7 +27,8 @@ def plan(
     environ: dict[str, str] | None = None, model: Path | None = MODEL, code_dir: str | Path = "/opt/code", **raw: Any
 ) -> EnginePlan:
     hosting = read_hosting(code_dir, environ or {}, ["drum", "score"])
-    return llamacpp_plan(load_settings(ROOT, raw.get), hosting, model)
+    kinds = (replace(KIND, find=lambda settings, hosting: model),)
+    return plan_engine(load_settings(ROOT, {"engine": KIND.name, **raw}.get), hosting, kinds)
 
 
 def option(made: EnginePlan, name: str) -> str:

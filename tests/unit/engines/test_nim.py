@@ -1,6 +1,7 @@
-"""`nim_plan`: argument list and environment for NIM 1.x and 2.x, from settings, folder and image alone."""
+"""The plan of NIM: argument list and environment for NIM 1.x and 2.x, from settings, folder and image alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.nim import nim_plan
-from nimdrum.engines.plan import PORT, EnginePlan
+from nimdrum.engines.nim import KIND
+from nimdrum.engines.plan import PORT, EnginePlan, Limits
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
@@ -38,7 +40,8 @@ def plan(
 ) -> EnginePlan:
     """The plan for these raw parameter values in a process with this environment and command line."""
     hosting = read_hosting(code_dir, environ or {}, argv or ["drum", "score"])
-    return nim_plan(load_settings(ROOT, raw.get), hosting, image)
+    kinds = (replace(KIND, find=lambda settings, hosting: image),)
+    return plan_engine(load_settings(ROOT, {"engine": KIND.name, **raw}.get), hosting, kinds)
 
 
 def config(code_dir: Path, **env: object) -> Path:
@@ -100,7 +103,7 @@ def test_everything_set(tmp_path: Path, image: NimImage) -> None:
         "NGC_API_KEY": KEY,
     }
     assert (made.host, made.port, made.health_path, made.model) == ("127.0.0.1", 12345, "/ready", "llama")
-    assert (made.startup_timeout_sec, made.max_restarts, made.max_backoff_sec) == (60, 2, 5)
+    assert made.limits == Limits(max_restarts=2, max_backoff_sec=5, startup_timeout_sec=60)
     assert made.secrets == (KEY,)
 
 

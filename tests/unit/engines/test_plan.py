@@ -9,23 +9,27 @@ from hypothesis import strategies as st
 
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.nim import nim_plan
-from nimdrum.engines.plan import PORT, EnginePlan, Preparation
+from nimdrum.engines.nim import KIND
+from nimdrum.engines.plan import PORT, Bounds, EnginePlan, Limits, Preparation
+from nimdrum.engines.work import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]
+IMAGE = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
 KEY = "nvapi-do-not-show-me"
 PLAN = replace(
-    nim_plan(
+    plan_engine(
         load_settings(ROOT, {"NGC_API_KEY": {"credentialType": "api_token", "apiToken": KEY}}.get),
         read_hosting("/opt/code", {"HOME": "/root"}, ["drum", "score"]),
-        NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test"),
+        (replace(KIND, find=lambda settings, hosting: IMAGE),),
     ),
     argv=("/opt/nim/start_server.sh", f"--port={PORT}"),
     prepare=Preparation(("python", "-m", "nimdrum.weights"), {"HOME": "/root"}, f'{{"key": "{KEY}"}}'),
 )
 
 
+NAMES = st.lists(st.text(), max_size=2).map(tuple)
 DURATIONS = [field.name for field in fields(EnginePlan) if field.name.endswith("_sec")]
 
 
@@ -41,6 +45,9 @@ def test_json_round_trip() -> None:
         argv=st.lists(st.text(), max_size=3).map(tuple),
         env=st.dictionaries(st.text(), st.text(), max_size=3),
         **{name: st.floats(0, allow_nan=False) for name in DURATIONS},
+        limits=st.builds(Limits, max_backoff_sec=st.floats(0, allow_nan=False), startup_timeout_sec=st.just(1.5)),
+        bounds=st.builds(Bounds),
+        metrics=st.builds(Metrics, **{field.name: NAMES for field in fields(Metrics)}),
         other_ports=st.lists(st.integers(0, 65535), max_size=2).map(tuple),
         secrets=st.lists(st.text(), max_size=2).map(tuple),
         identity=st.lists(st.text(), max_size=2).map(tuple),
@@ -84,7 +91,7 @@ def test_other_engines_have_other_fingerprints(change: dict[str, object]) -> Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"startup_timeout_sec": 1}, {"max_restarts": 0}, {"env": {"HOME": "/tmp"}}, {"line": "another word"}],
+    [{"stall_timeout_sec": 1}, {"limits": Limits(0, 1, 1)}, {"env": {"HOME": "/tmp"}}, {"line": "another word"}],
     ids=lambda change: " ".join(change),
 )
 def test_the_same_engine_has_the_same_fingerprint(change: dict[str, object]) -> None:

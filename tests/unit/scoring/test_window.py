@@ -5,28 +5,22 @@ from typing import Any
 
 import pytest
 
-from nimdrum.scoring.limiter import Bounds
-from nimdrum.scoring.window import BLIND, CEILING, FREE, START, Window, bounds_for
+from nimdrum.engines.plan import Bounds
+from nimdrum.scoring.window import Window, bounded
 
 
 @pytest.mark.parametrize(
-    ("engine", "limit", "bounds"),
+    ("limit", "bounds"),
     [
-        ("nim", 0, Bounds(START, BLIND["nim"], FREE["nim"], CEILING["nim"])),
-        ("external", 0, Bounds(START, BLIND["external"], FREE["external"], CEILING["external"])),
-        ("llamacpp", 0, Bounds(16, 16, 16, 64)),
-        ("nim", 5, Bounds(5, 5, 5, 5)),
-        ("llamacpp", 200, Bounds(16, 16, 16, 200)),
+        (0, Bounds(32, 128, 256, 512)),
+        (5, Bounds(5, 5, 5, 5)),
+        (200, Bounds(32, 128, 200, 200)),
+        (2000, Bounds(32, 128, 256, 2000)),
     ],
 )
-def test_the_users_limit_or_the_engines(engine: str, limit: int, bounds: Bounds) -> None:
+def test_the_users_limit_or_the_engines(limit: int, bounds: Bounds) -> None:
     """0 lets the window find its size; anything else is its ceiling."""
-    assert bounds_for(engine, limit) == bounds
-
-
-def test_every_engine_has_a_size() -> None:
-    """The three that a plan can name."""
-    assert set(BLIND) == set(FREE) == set(CEILING) == {"nim", "external", "llamacpp"}
+    assert bounded(Bounds(32, 128, 256, 512), limit) == bounds
 
 
 def test_at_most_its_size_are_inside() -> None:

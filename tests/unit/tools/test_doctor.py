@@ -11,7 +11,8 @@ import pytest
 
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import Settings, load_settings
-from nimdrum.engines.choose import plan_engine
+from nimdrum.engines import llamacpp, nim
+from nimdrum.engines.choose import EXTERNAL, plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import Listing, Profile, Verdict
 from nimdrum.supervisor.state import EngineState, Phase
@@ -46,8 +47,13 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
     """A machine on which all is well: two GPUs, a NIM, a key; with changes."""
     chosen = settings(**(raw or {}))
     hosting = read_hosting("/nowhere", {}, ["drum", "server"])
+    kinds = (
+        dataclasses.replace(nim.KIND, find=lambda settings, hosting: image),
+        EXTERNAL,
+        dataclasses.replace(llamacpp.KIND, find=lambda settings, hosting: Path("/model.gguf")),
+    )
     try:
-        plan, plan_error = plan_engine(chosen, hosting, image, Path("/model.gguf")), ""
+        plan, plan_error = plan_engine(chosen, hosting, kinds), ""
     except Exception as error:
         plan, plan_error = None, str(error)
     well: dict[str, Any] = {
@@ -134,9 +140,9 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (setup.check_engine, {}, "ok", r"NIM 2\.x \(told by /opt/evidence\), model datarobot-deployed-llm"),
     (setup.check_engine, {"plan": None, "plan_error": "Found no engine"}, "problem", "Found no engine"),
     (setup.check_engine, {**BAD_KEY, **LOCAL}, "none", ""),
-    (setup.check_engine, {"image": None}, "warning", "auto takes the embedded CPU engine"),
-    (setup.check_engine, {"image": None, **CPU}, "ok", "embedded CPU engine"),
-    (setup.check_engine, OUTSIDE, "ok", "external, http://127.0.0.1:8000"),
+    (setup.check_engine, {"image": None}, "warning", "using the embedded CPU engine"),
+    (setup.check_engine, {"image": None, **CPU}, "ok", "llama.cpp, model"),
+    (setup.check_engine, OUTSIDE, "ok", "external engine, http://127.0.0.1:8000"),
     (setup.check_external, {}, "none", ""),
     (setup.check_external, {"external": Fact(Answer("http://x", 200))}, "ok", "answers 200"),
     (setup.check_external, {"external": Fact(Answer("http://x", 503))}, "warning", "still loading"),
