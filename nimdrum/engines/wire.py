@@ -1,15 +1,47 @@
-"""What an engine says when it refuses, as one OpenAI error object. Pure."""
+"""What goes to every engine and what it says when it refuses, the same for rows and chats. Pure."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-FIELDS = ("message", "type", "param", "code")
+CHAT_PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
+SYSTEM_ROLES = ("system", "developer")
+SHOWN_CHARACTERS = 500
 LARGEST_READ = 1_000_000
+DEAD_MARKS = ("engine loop is not running", "enginedeaderror", "engine process failed")
+"""How NIM 1.x says that its engine is dead: with a 500 that has no other mark."""
 
 
-def engine_error(status: int, body: bytes) -> dict[str, Any]:
-    """`{"message", "type", "param", "code"}` from a body of any engine: nested (vLLM, NIM 2.x, llama.cpp), flat
-    (NIM 1.x), `detail` (FastAPI), plain text, or a proxy's HTML page."""
+def with_system_prompt(messages: Sequence[Any], system_prompt: str | None) -> list[Any]:
+    """`messages` with the prompt before them, unless they have one of their own: of the role system or, as OpenAI calls
+    it since, developer."""
+    has_one = any(isinstance(message, dict) and message.get("role") in SYSTEM_ROLES for message in messages)
+    return list(messages) if has_one or not system_prompt else [{"role": "system", "content": system_prompt}, *messages]
+
+
+@dataclass(frozen=True)
+class EngineError:
+    """An error answer of an engine. `message` is its own words, fit for a caller: no stack, no page, never empty."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int | str
+    too_long: bool
+    """The prompt does not fit into the model's context."""
+    dead: bool
+    """The server lives, but the engine in it does not."""
+
+    def for_openai(self) -> dict[str, Any]:
+        """The error object that OpenAI's clients know."""
+        return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+
+
+def read_error(status: int, body: bytes) -> EngineError:
+    """The error in a body of any engine: nested (vLLM, NIM 2.x, llama.cpp), flat (NIM 1.x), `detail` (FastAPI), plain
+    text, or a proxy's HTML page. Any body is understood, also none and half a JSON."""
     text = body[:LARGEST_READ].decode("utf-8", "replace")
     try:
         document = json.loads(text)
@@ -21,29 +53,36 @@ def engine_error(status: int, body: bytes) -> dict[str, Any]:
     elif isinstance(document, dict):
         found = {**document, "message": document.get("message") or document.get("detail") or nested}
     else:
-        found = {"message": document}
-    return {
-        "message": _sentence(status, found.get("message")),
-        "type": _word(found.get("type")) or ("invalid_request_error" if status < 500 else "engine_error"),
-        "param": _word(found.get("param")),
-        "code": found["code"] if isinstance(found.get("code"), int | str) else status,
-    }
+        found = {"message": text}
+    given = found.get("message")
+    words = clean(given if isinstance(given, str) else json.dumps(given) if given else "").strip()
+    if not words and status < 500:
+        words = clean(text).strip()
+    kind, param = _word(found.get("type")), _word(found.get("param"))
+    return EngineError(
+        message=_sentence(status, words),
+        type=kind or ("invalid_request_error" if status < 500 else "engine_error"),
+        param=param,
+        code=found["code"] if isinstance(found.get("code"), int | str) else status,
+        # vLLM says it with `param`, llama.cpp with `type`.
+        too_long=status == 413 or param in ("input_tokens", "input_text") or kind == "exceed_context_size_error",
+        dead=status == 500 and any(mark in words.lower() for mark in DEAD_MARKS),
+    )
 
 
 def own_error(message: str, type_: str, code: int) -> dict[str, Any]:
-    """An error of ours in the same shape."""
+    """An error of ours in the shape of OpenAI's."""
     return {"message": message, "type": type_, "param": None, "code": code}
 
 
-def _sentence(status: int, given: Any) -> str:
-    """The engine's own words; of its failures only the first line, which is no stack, and nothing of a page."""
-    text = clean(given if isinstance(given, str) else json.dumps(given) if given else "").strip()
-    if text.startswith("<"):
-        text = ""
+def _sentence(status: int, words: str) -> str:
+    """Of a failure only the first line, which is no stack, and nothing of a page."""
+    if words.startswith("<"):
+        words = ""
     if status >= 500:
-        text = text.partition("\n")[0]
-        text = "" if text.startswith("Traceback") else text
-    return text[:SHOWN_CHARACTERS] or f"The engine answered HTTP {status}."
+        words = words.partition("\n")[0]
+        words = "" if words.startswith("Traceback") else words
+    return " ".join(words.split())[:SHOWN_CHARACTERS] or f"The engine answered HTTP {status}."
 
 
 def _word(given: Any) -> str | None:
@@ -57,6 +96,3 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-SHOWN_CHARACTERS = 500

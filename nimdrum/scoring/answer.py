@@ -1,7 +1,7 @@
 """What the engine's answer to one row means: a completion, a failure of this row, or a reason to send it again.
 
 Pure: status, headers and body in, a value out. Decides by status and error type, never by a sentence, because the
-sentences change between engines and versions; the one exception is NIM 1.x's dead engine, which has no other mark.
+sentences change between engines and versions.
 """
 
 import json
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nimdrum.engines.wire import SHOWN_CHARACTERS, clean
+from nimdrum.engines.wire import clean, read_error
 
 RETRY_STATUSES = frozenset((408, 429, 500, 502, 503, 504))
 OVERLOAD_STATUSES = RETRY_STATUSES - {500}
-ENGINE_DEAD = ("engine loop is not running", "enginedeaderror", "engine process failed")
 THINK, THOUGHT = "<think>", "</think>"
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
@@ -76,15 +75,14 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, split_reas
     """
     if status == 200:
         return _completion(body, split_reasoning)
-    error = _error(body)
-    message = error.message or f"the engine answered HTTP {status}"
+    error = read_error(status, body)
     if status in RETRY_STATUSES:
-        dead = status == 500 and any(mark in message.lower() for mark in ENGINE_DEAD)
         kind = "rate_limited" if status == 429 else "engine_error"
-        failure = RowFailure(kind, message, 429 if status == 429 else 502)
-        return TryAgain(failure, _retry_after(headers), engine_dead=dead, overload=status in OVERLOAD_STATUSES)
-    kind = "too_long" if error.too_long or status == 413 else "refused"
-    return RowFailure(kind, message, status if 400 <= status < 500 else 502)
+        failure = RowFailure(kind, error.message, 429 if status == 429 else 502)
+        return TryAgain(failure, _retry_after(headers), engine_dead=error.dead, overload=status in OVERLOAD_STATUSES)
+    return RowFailure(
+        "too_long" if error.too_long else "refused", error.message, status if 400 <= status < 500 else 502
+    )
 
 
 def _completion(body: bytes, split_reasoning: bool) -> Answer:
@@ -147,38 +145,6 @@ def _blank_reason(reason: str | None, reasoning: str, tokens: int | None) -> str
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int else None
-
-
-@dataclass(frozen=True)
-class _Error:
-    message: str
-    too_long: bool = False
-
-
-def _error(body: bytes) -> _Error:
-    """The error in `body`: nested (vLLM, NIM 2.x, llama.cpp), flat (NIM 1.x), or `detail` (FastAPI)."""
-    text = body[:1_000_000].decode("utf-8", "replace")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return _Error(_plain(text))
-    if not isinstance(document, dict):
-        return _Error(_plain(text))
-    nested = document.get("error")
-    fields: dict[str, Any] = nested if isinstance(nested, dict) else document
-    message = fields.get("message") or fields.get("detail") or nested or text
-    return _Error(
-        clean(str(message))[:SHOWN_CHARACTERS],
-        # vLLM says it with `param`, llama.cpp with `type`.
-        too_long=fields.get("param") in ("input_tokens", "input_text")
-        or fields.get("type") == "exceed_context_size_error",
-    )
-
-
-def _plain(text: str) -> str:
-    """Something readable from a body that is no JSON; of an HTML page (a proxy's) nothing."""
-    text = " ".join(text.split())
-    return "" if text.startswith("<") else text[:SHOWN_CHARACTERS]
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

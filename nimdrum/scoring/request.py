@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nimdrum.base.settings import Settings
+from nimdrum.engines.wire import with_system_prompt
 
 Message = dict[str, Any]
 
@@ -60,9 +61,8 @@ def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Me
     Only fields that are set: NIM 1.x refuses unknown ones, and an unset one is the engine's own default.
     `max_tokens` and not its successor, which 1.x refuses too.
     """
-    messages = [{"role": "user", "content": prompt}] if conversation is None else list(conversation)
-    if sampling.system_prompt and not any(message.get("role") == "system" for message in messages):
-        messages.insert(0, {"role": "system", "content": sampling.system_prompt})
+    asked = [{"role": "user", "content": prompt}] if conversation is None else conversation
+    messages = with_system_prompt(asked, sampling.system_prompt)
     body: dict[str, Any] = {"model": sampling.model, "messages": messages, "max_tokens": sampling.max_tokens}
     if sampling.temperature is not None:
         body["temperature"] = sampling.temperature

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-CHAT_PATH = "/v1/chat/completions"
+from nimdrum.engines.wire import CHAT_PATH
+
 CONNECT_TIMEOUT_SEC = 5.0
 IDLE_SEC = 3.0
 """A connection that was idle for longer is not used again: uvicorn closes its own after 5 s, nginx after 75 s."""

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH
 from nimdrum.engines.work import Metrics, Work, find_page
 
 STARTING_TIMEOUT_SEC = 5.0
 RUNNING_TIMEOUT_SEC = 60.0  # the health route of a saturated engine may take most of a minute
 WORK_TIMEOUT_SEC = 10.0
 TOKEN_TIMEOUT_SEC = 10.0
-MODELS_PATH = "/v1/models"
-CHAT_PATH = "/v1/chat/completions"
 LARGEST_BODY = 4 << 20
 
 

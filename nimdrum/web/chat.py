@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
-from nimdrum.engines.wire import engine_error, own_error
+from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, own_error, read_error, with_system_prompt
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
@@ -26,7 +26,6 @@ OURS = "datarobot_"
 LENGTHS = ("max_tokens", "max_completion_tokens")
 MOST_CHOICES = 128
 """OpenAI's own bound for `n`, and that of the runtime parameter. An engine's own is far higher, where it has one."""
-SYSTEM_ROLES = ("system", "developer")
 
 
 @dataclass(frozen=True)
@@ -71,19 +70,13 @@ def _with_defaults(body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
     if body.get("temperature") is None and defaults.temperature is not None:
         body["temperature"] = defaults.temperature
     messages = body.get("messages")
-    if defaults.system_prompt and isinstance(messages, list) and not any(map(_is_system, messages)):
-        body["messages"] = [{"role": "system", "content": defaults.system_prompt}, *messages]
+    if isinstance(messages, list):
+        body["messages"] = with_system_prompt(messages, defaults.system_prompt)
     return body
-
-
-def _is_system(message: Any) -> bool:
-    return isinstance(message, dict) and message.get("role") in SYSTEM_ROLES
 
 
 Chunks = Generator["ChatCompletionChunk", None, None]
 
-CHAT_PATH = "/v1/chat/completions"
-MODELS_PATH = "/v1/models"
 HEADERS = (("Content-Type", "application/json"), ("Accept", f"application/json, {EVENT_STREAM}"))
 OK = 200
 
@@ -182,9 +175,9 @@ def _document(exchange: Exchange) -> dict[str, Any]:
     finally:
         exchange.close()
     if exchange.status != OK:
-        told = engine_error(exchange.status, body)
+        told = read_error(exchange.status, body)
         status = exchange.status if exchange.status >= 400 else 502
-        raise ChatError(told["message"], status, told, exchange.headers.get("Retry-After"))
+        raise ChatError(told.message, status, told.for_openai(), exchange.headers.get("Retry-After"))
     try:
         text = body.decode("utf-8")
         document = json.loads(text)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.engines.wire import clean, engine_error, own_error
+from nimdrum.engines.wire import clean, own_error, read_error
 from nimdrum.session.exchange import Broken, CallerGone, Exchange, ExchangeError, as_chat_error
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def _document(data: str) -> dict[str, Any]:
         error = document.get("error")
         if error:
             return {
-                "error": engine_error(int(error.get("code") or 500) if isinstance(error, dict) else 500, data.encode())
+                "error": read_error(
+                    int(error.get("code") or 500) if isinstance(error, dict) else 500, data.encode()
+                ).for_openai()
             }
         document.pop("error", None)
         if all(isinstance(choice["delta"], dict) for choice in choices):

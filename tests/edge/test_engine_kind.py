@@ -9,7 +9,7 @@ from edge_world import World
 from nimdrum.engines.choose import KINDS
 from nimdrum.scoring.score import score_frame
 
-MODULE = '''
+MODULE = """
 from dataclasses import replace
 
 from nimdrum.engines.kind import EngineKind
@@ -31,7 +31,7 @@ KIND = EngineKind(
     bounds=Bounds(start=2, blind=3, free=3, ceiling=3),
     metrics=Metrics(("/v1/metrics",), ("num_requests_running",), ("num_requests_waiting",), ("generation_tokens_total",)),
 )
-'''
+"""
 
 
 def test_a_kind_from_a_module_of_its_own_answers_rows(world: World, tmp_path: Path) -> None:

@@ -168,11 +168,11 @@ def test_completions(body: dict[str, Any], expected: Completion) -> None:
             413,
             b"<html><h1>413 Request Entity Too Large</h1></html>",
             "too_long",
-            "the engine answered HTTP 413",
+            "The engine answered HTTP 413",
             id="nginx, body too large",
         ),
-        pytest.param(404, b"<html>not found</html>", "refused", "the engine answered HTTP 404", id="nginx, wrong path"),
-        pytest.param(400, b"", "refused", "the engine answered HTTP 400", id="empty body"),
+        pytest.param(404, b"<html>not found</html>", "refused", "The engine answered HTTP 404", id="nginx, wrong path"),
+        pytest.param(400, b"", "refused", "The engine answered HTTP 400", id="empty body"),
         pytest.param(400, b"plain\n  words", "refused", "plain words", id="plain text"),
         pytest.param(400, b"[]", "refused", "[]", id="a list"),
         pytest.param(400, b"null", "refused", "null", id="null"),
@@ -376,3 +376,11 @@ def test_clean_text_is_utf8(text: str) -> None:
     assert clean(cleaned) == cleaned
     if not any("\ud800" <= character <= "\udfff" for character in text):
         assert cleaned == text
+
+
+@pytest.mark.parametrize("body", [b"Traceback (most recent call last):\n  File x", {"error": "Traceback (most\n  x"}])
+def test_a_stack_of_the_engine_is_no_row_error(body: Any) -> None:
+    """Rows and chats are told the same: that it failed, and nothing of its inside."""
+    answer = ask(500, body)
+    assert isinstance(answer, TryAgain)
+    assert answer.failure.message == "The engine answered HTTP 500."

@@ -1,6 +1,5 @@
 """The pure parts of the HTTP face: events, paths, headers, bodies, errors, metrics text."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import ChatError
 from nimdrum.base.parameters import read_parameters
-from nimdrum.engines.wire import engine_error
 from nimdrum.session.caller import LONGEST_ID, Caller, safe_id
 from nimdrum.session.facts import facts
 from nimdrum.web.chat import MOST_CHOICES, Defaults, chat_body
@@ -181,44 +179,6 @@ def test_defaults_do_not_leak_unless_asked() -> None:
     assert chat_body(own, "m", defaults) == {**own, "model": "m"}
     assert chat_body({}, "m", Defaults(None, 8, None)) == {"model": "m", "max_tokens": 8}
     assert chat_body({"messages": 5}, "m", defaults)["messages"] == 5
-
-
-NESTED = {"message": "too long", "type": "BadRequestError", "param": "input_tokens", "code": 400}
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        (400, {"error": NESTED}, NESTED),
-        (400, {"object": "error", **NESTED}, NESTED),
-        (422, {"detail": "bad"}, {"message": "bad", "type": "invalid_request_error", "param": None, "code": 422}),
-        (
-            429,
-            {"error": "slow down"},
-            {"message": "slow down", "type": "invalid_request_error", "param": None, "code": 429},
-        ),
-    ],
-)
-def test_errors_of_every_engine_in_one_shape(status: int, body: dict[str, object], expected: dict[str, object]) -> None:
-    """Nested, flat, FastAPI's, and a bare sentence."""
-    assert engine_error(status, json.dumps(body).encode()) == expected
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"<html>x</html>", b"null", b"\xff\xfe", b"[" * 5000, b'{"error": {"message": 5}}']
-)
-def test_any_error_body_gives_a_sentence(body: bytes) -> None:
-    """No body is so strange that the caller learns nothing; a page of a proxy is not shown."""
-    error = engine_error(413, body)
-    assert error["message"]
-    assert "<" not in error["message"]
-    assert error["code"] == 413
-
-
-def test_a_stack_of_the_engine_is_not_passed_on() -> None:
-    """Of an engine's own failure only the first line is told."""
-    assert engine_error(500, b'{"error": {"message": "boom\\n  File x"}}')["message"] == "boom"
-    assert "File" not in engine_error(500, b"Traceback (most recent call last):\n  File x")["message"]
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "a\r\nb", "x" * (LONGEST_ID + 1), "ü", "a;b"])
