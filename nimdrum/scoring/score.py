@@ -75,7 +75,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     """One result for each of the rows `asked`, in order."""
     settings = model.settings
     began = time.monotonic()
-    request_deadline = began + (model.request_timeout_sec if model.hosting.request_timeout_sec else float("inf"))
+    request_deadline = began + model.drums_limit_sec
     caller = current_caller()
     endpoint = model.ready(stopped=caller.gone)
     traffic = traffic_to(model.attachment, settings.max_concurrency)

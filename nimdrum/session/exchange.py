@@ -155,7 +155,6 @@ class Exchange:
 
 CONNECT_AGAIN_SEC = 10.0  # a supervisor notices within a moment that its engine ended, or that an external one is away
 CONNECT_PAUSE_SEC = 0.1
-MARGIN_SEC = 5.0  # our own answer must be out before DRUM kills the worker
 STATUS_CLIENT_GONE = 499  # nginx's; nobody reads it
 
 
@@ -174,9 +173,7 @@ def own_headers(model: Model, caller: Caller) -> list[tuple[str, str]]:
 
 def time_limit_sec(model: Model) -> float:
     """How long one request to the engine may take here."""
-    limit = model.hosting.request_timeout_sec
-    allowed = max(1.0, limit - MARGIN_SEC) if limit else float("inf")
-    return min(model.settings.client_timeout_sec, allowed)
+    return min(model.settings.client_timeout_sec, model.drums_limit_sec)
 
 
 def call_engine(model: Model, caller: Caller, ask: Callable[[Endpoint], Ask]) -> Exchange:
@@ -189,7 +186,7 @@ def call_engine(model: Model, caller: Caller, ask: Callable[[Endpoint], Ask]) ->
     refused_since: float | None = None
     while True:
         endpoint = model.attachment.wait_ready(
-            min(model.request_timeout_sec, deadline - time.monotonic()), stopped=caller.gone
+            min(model.row_timeout_sec, deadline - time.monotonic()), stopped=caller.gone
         )
         try:
             return Exchange(endpoint, ask(endpoint), deadline - time.monotonic(), caller.gone)

@@ -7,7 +7,7 @@ from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.session.attach import Attachment, Endpoint
 
-REQUEST_MARGIN_SEC = 5.0  # an answer of ours must be out before DRUM kills the worker
+REQUEST_MARGIN_SEC = 5.0
 
 
 @dataclass
@@ -19,14 +19,19 @@ class Model:
     attachment: Attachment
 
     def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
-        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a request may take.
+        """The engine's endpoint; waits at most `timeout_sec`, by default as long as a row may take.
 
         Raises as `Attachment.wait_ready` does, which asks `stopped` while it waits.
         """
-        return self.attachment.wait_ready(self.request_timeout_sec if timeout_sec is None else timeout_sec, stopped)
+        return self.attachment.wait_ready(self.row_timeout_sec if timeout_sec is None else timeout_sec, stopped)
 
     @property
-    def request_timeout_sec(self) -> float:
-        """How long one request to DRUM may take: a row's time, but never so long that DRUM kills the worker."""
+    def drums_limit_sec(self) -> float:
+        """How long one request to DRUM may take: our answer must be out before DRUM kills the worker."""
         limit = self.hosting.request_timeout_sec
-        return min(self.settings.row_timeout_sec, max(1.0, limit - REQUEST_MARGIN_SEC) if limit else float("inf"))
+        return max(1.0, limit - REQUEST_MARGIN_SEC) if limit else float("inf")
+
+    @property
+    def row_timeout_sec(self) -> float:
+        """How long one row may take, and so how long a request waits for an engine that is not ready."""
+        return min(self.settings.row_timeout_sec, self.drums_limit_sec)

@@ -1,5 +1,7 @@
 """Scoring against the fake NIM: every row comes back, in order, whatever the engine does."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 from edge_world import World
@@ -199,3 +201,23 @@ def test_gaps_in_the_index_do_not_matter(world: World) -> None:
     out = score_frame(frame, world.ready_model())
     assert out["resultText"].tolist() == echoes(frame["promptText"].tolist())
     assert list(out.index) == [0, 1, 2, 3]
+
+
+def test_a_batch_may_take_longer_than_a_row(world: World) -> None:
+    """Where a worker may be busy for 60 s, rows that need 0.5 s each, one at a time, are all answered with 2 s a row."""
+    world.fake(prefill_sec=0.5)
+    model = world.ready_model(row_timeout_sec=2, max_concurrency=1)
+    model.hosting = dataclasses.replace(model.hosting, request_timeout_sec=60)
+    out = score_frame(frame_of(prompts(12)), model)
+    assert set(out["row_error"]) == {""}
+
+
+def test_a_batch_ends_before_its_worker_is_killed(world: World) -> None:
+    """What is not answered by then is a row error, and the answers that are there are kept."""
+    world.fake(prefill_sec=0.5)
+    model = world.ready_model(row_timeout_sec=600, max_concurrency=1)
+    model.hosting = dataclasses.replace(model.hosting, request_timeout_sec=7)
+    out = score_frame(frame_of(prompts(12)), model)
+    errors = [error.partition(":")[0] for error in out["row_error"]]
+    assert errors[0] == ""
+    assert errors[-1] == "timed_out"
