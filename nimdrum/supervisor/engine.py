@@ -1,8 +1,7 @@
 """One engine process at a time, and the fetch of its weights before: started, noticed when it ends, stopped whole."""
 
 import signal
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +12,10 @@ from nimdrum.engines.preflight import look_before_start, shared_memory_bytes
 from nimdrum.supervisor.policy import Failed, Prepared
 from nimdrum.system import process
 from nimdrum.system.gpu import Gpus
-from nimdrum.system.output import LogTail, OutputPump
+from nimdrum.system.output import LogTail
 from nimdrum.system.ports import PortReservation, port_is_free, reserve_port
-from nimdrum.weights.child import CAUSE, write_request
+from nimdrum.system.process import Child
+from nimdrum.weights.child import CAUSE
 
 FETCH_LAST_WORDS_SEC = 2.0
 
@@ -29,35 +29,27 @@ class Preparing:
         self._preparation = preparation
         self._run_path = run_path
         self._tail = tail
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pump: OutputPump | None = None
+        self._child: Child | None = None
 
     def start(self) -> None:
         todo = self._preparation
-        self._process = process.start(todo.argv, todo.env, "/", str(self._run_path), subprocess.PIPE)
-        write_request(self._process, todo.request)
-        if self._process.stdout:
-            self._pump = OutputPump(self._process.stdout, self._tail, "weights")
-            self._pump.start()
+        self._child = Child(todo.argv, todo.env, "/", str(self._run_path), self._tail, "weights", todo.request)
 
-    def outcome(self, ended: dict[int, int]) -> Prepared | Failed | None:
+    def outcome(self, ended: Mapping[int, int]) -> Prepared | Failed | None:
         """What its end means, if it is among those that ended (`ended`: process id to exit code)."""
-        if self._process is None or self._process.pid not in ended:
+        child = self._child
+        if child is None or not child.is_among(ended):
             return None
-        code = self._process.returncode = ended[self._process.pid]
-        event(log, "weights.ended", pid=self._process.pid, exit_code=code)
-        lines: tuple[str, ...] = ()
-        if self._pump:
-            self._pump.join(FETCH_LAST_WORDS_SEC)
-            lines = tuple(self._pump.mine)
-        self._process = None
-        if code == 0:
+        self._child = None
+        event(log, "weights.ended", pid=child.pid, exit_code=child.exit_code)
+        if child.exit_code == 0:
             return Prepared()
-        causes = [line.removeprefix(CAUSE) for line in lines if line.startswith(CAUSE)]
         # SIGKILL comes from outside, and what has arrived is kept: going on helps. All else would fail again.
-        if code == -signal.SIGKILL:
+        if child.exit_code == -signal.SIGKILL:
             return Failed("The process that fetches the weights was killed.", retry=True)
-        return Failed(causes[-1] if causes else f"Fetching the weights ended with code {code}.", retry=False)
+        lines = child.last_lines(FETCH_LAST_WORDS_SEC)
+        causes = [line.removeprefix(CAUSE) for line in lines if line.startswith(CAUSE)]
+        return Failed(causes[-1] if causes else f"Fetching the weights ended with code {child.exit_code}.", retry=False)
 
 
 def tenth_told(line: str) -> int | None:
@@ -89,14 +81,13 @@ class Engine:
         self._tail = tail
         self._gpus = Gpus(plan.env)
         self._baseline_mb: list[int] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._pump: OutputPump | None = None
+        self._child: Child | None = None
         self._reservation: PortReservation | None = None
         self._measured = False
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
 
     @property
     def port(self) -> int:
@@ -114,34 +105,27 @@ class Engine:
         self._take_port()
         plan = plan.with_port(self.port)
         try:
-            self._process = process.start(plan.argv, plan.env, plan.cwd, str(self._run_path))
+            self._child = Child(plan.argv, plan.env, plan.cwd, str(self._run_path), self._tail)
         except OSError as error:
             raise CannotStart(f"{plan.line} cannot be started in {plan.cwd}: {error.strerror}.", retry=False) from error
-        if self._process.stdout:
-            self._pump = OutputPump(self._process.stdout, self._tail)
-            self._pump.start()
         return plan
 
-    def cause_of_end(self, ended: dict[int, int]) -> Cause | None:
+    def cause_of_end(self, ended: Mapping[int, int]) -> Cause | None:
         """Why it ended, if its first process is among those that did (`ended`: process id to exit code)."""
-        if self._process is None or self._process.pid not in ended:
+        child = self._child
+        if child is None or not child.is_among(ended):
             return None
-        code = self._process.returncode = ended[self._process.pid]
-        event(log, "engine.ended", pid=self._process.pid, exit_code=code)
-        lines: tuple[str, ...] = ()
-        if self._pump:
-            self._pump.join(LAST_WORDS_SEC)
-            lines = tuple(self._pump.mine)
-        return find_cause(lines, code)
+        event(log, "engine.ended", pid=child.pid, exit_code=child.exit_code)
+        return find_cause(child.last_lines(LAST_WORDS_SEC), child.exit_code)
 
     def stop(self) -> None:
         """End everything that the plan started."""
         if not self._plan.argv:
             return
-        process.stop_tree(self._plan.stop_timeout_sec)
-        if self._process and self._process.returncode is None:
-            self._process.returncode = 0  # collected by stop_tree; Popen must not wait for it again
-        self._process = None
+        ended = process.stop_tree(self._plan.stop_timeout_sec)
+        if self._child:
+            self._child.is_among(ended)
+        self._child = None
 
     def wait_memory_released(self, stopped: Callable[[], bool]) -> None:
         """Until the GPUs are as they were before the first start: NIM 1.x refuses one that somebody else uses."""

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -33,23 +35,76 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def start(
-    argv: Sequence[str], env: Mapping[str, str], cwd: str, marker: str, stdin: int = subprocess.DEVNULL
-) -> "subprocess.Popen[bytes]":
-    """Start the engine in a session of its own, killed by the kernel when the calling thread ends.
+class Child:
+    """A process that was started here, in a session of its own, and is killed by the kernel when this thread ends.
 
-    Must be called from the main thread: the kernel's signal is bound to the thread, not to the process.
+    Must be made in the main thread: the kernel's signal is bound to the thread, not to the process. Its end is told by
+    `reap`, which collects all children, so nobody else may wait for it.
     """
-    command = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv]
-    return subprocess.Popen(
-        command,
-        env={**env, MARKER: marker},
-        cwd=cwd,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        marker: str,
+        tail: LogTail,
+        source: str = "engine",
+        request: str | None = None,
+    ) -> None:
+        """`tail` gets the lines of both output streams, as from `source`; `request` is for the standard input.
+
+        Raises OSError when `cwd` is not there; a program that is not there ends with 127.
+        """
+        self._popen = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), *argv],
+            env={**env, MARKER: marker},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if request is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        if request is not None:
+            write_request(self._popen, request)
+        assert self._popen.stdout is not None  # noqa: S101 - as asked for above
+        self._pump = OutputPump(self._popen.stdout, tail, source)
+        self._pump.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while nobody has told of its end."""
+        return self._popen.returncode
+
+    def is_among(self, ended: Mapping[int, int]) -> bool:
+        """Whether it ended with the children that `reap` or `stop_tree` collected; its exit code is known then."""
+        if self.pid in ended and self._popen.returncode is None:
+            self._popen.returncode = ended[self.pid]
+            return True
+        return False
+
+    def last_lines(self, timeout_sec: float) -> tuple[str, ...]:
+        """What it said, once all is read or the time is up."""
+        self._pump.join(timeout_sec)
+        return tuple(self._pump.mine)
+
+
+def write_request(process: "subprocess.Popen[bytes]", text: str) -> None:
+    """Hand a request over in a thread's time: a process that never reads must not hold us up."""
+
+    def write(stream: IO[bytes]) -> None:
+        try:
+            with stream:
+                stream.write(text.encode())
+        except OSError:
+            pass  # it ended first, and says why itself
+
+    if process.stdin:
+        threading.Thread(target=write, args=(process.stdin,), name="child-request", daemon=True).start()
 
 
 def reap() -> dict[int, int]:
@@ -159,20 +214,16 @@ def run_program(
     become_subreaper()
     deadline = time.monotonic() + timeout_sec
     with _signals() as seen:
-        child = start(argv, env, cwd, marker)
+        child = Child(argv, env, cwd, marker, LogTail(secrets, keep))
         try:
-            assert child.stdout is not None  # noqa: S101 - as `start` asks for it
-            pump = OutputPump(child.stdout, LogTail(secrets, keep))
-            pump.start()
-            while child.returncode is None and not seen and time.monotonic() < deadline:
-                child.returncode = reap().get(child.pid)
+            while child.exit_code is None and not seen and time.monotonic() < deadline:
+                child.is_among(reap())
                 tick()
                 time.sleep(POLL_SEC)
-            exit_code = child.returncode
+            exit_code = child.exit_code
         finally:
-            stop_tree(POLITE_SEC)
-            child.returncode = child.returncode or 0  # collected by stop_tree; Popen must not wait for it again
-        pump.join(LAST_WORDS_SEC)
+            child.is_among(stop_tree(POLITE_SEC))
+        child.last_lines(LAST_WORDS_SEC)
         return Ended(exit_code, tuple(lines), seen[0] if seen and exit_code is None else None)
 
 

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -18,7 +17,7 @@ from nimdrum.base.errors import WeightsError
 from nimdrum.base.hosting import LOOPBACK_HOSTS
 from nimdrum.base.log import get_logger
 from nimdrum.base.secret import redact
-from nimdrum.system.process import LAUNCHER
+from nimdrum.system.process import LAUNCHER, write_request
 from nimdrum.weights.credential import Credential, secrets_of, store_options
 from nimdrum.weights.source import parse_uri
 
@@ -98,20 +97,6 @@ def fetch(
     if code != 0:
         raise WeightsError(cause or f"Fetching {uri.partition('?')[0]} ended with code {code}. See the log.")
     return target
-
-
-def write_request(process: "subprocess.Popen[bytes]", text: str) -> None:
-    """Hand the request over in a thread's time: a process that never reads must not hold us up."""
-
-    def write(stream: IO[bytes]) -> None:
-        try:
-            with stream:
-                stream.write(text.encode())
-        except OSError:
-            pass  # it ended first, and says why itself
-
-    if process.stdin:
-        threading.Thread(target=write, args=(process.stdin,), name="weights-request", daemon=True).start()
 
 
 def _follow(stream: IO[bytes], secrets: tuple[str, ...]) -> str:
