@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from nimdrum.base.errors import WeightsError
+from nimdrum.base.files import replace_file
 from nimdrum.weights.folder import FILE_MODE, MARKER, STAGING, Tree, read_tree, size_of, tree_json
 from nimdrum.weights.parts import RemoteFile
 
@@ -36,7 +37,7 @@ def publish(tree: Tree, target: Path) -> None:
     for earlier in (read_tree(staging / OLD), read_tree(staging / NEXT)):
         for name in earlier.files.keys() - tree.files.keys() if earlier else ():
             _remove(target / name, target)
-    _write(staging / NEXT, tree_json(tree))
+    replace_file(staging / NEXT, tree_json(tree), mode=FILE_MODE, sync=True)
     folders = {target}
     for name, (_, identity) in sorted(tree.files.items()):
         whole = staging / f"{identity}.whole"
@@ -73,17 +74,6 @@ def _below(folder: Path, target: Path) -> list[Path]:
     if link := next((each for each in below if each.is_symlink()), None):
         raise WeightsError(f"{link} is a link, and could lead out of {target}. Remove it.")
     return below
-
-
-def _write(path: Path, text: str) -> None:
-    """A whole file that the disk has, or the one before it."""
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, FILE_MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,13 +14,14 @@ from fake_nim.run import wait_for
 from test_owners import HOLDER, answer, holder
 
 from nimdrum.base.errors import SupervisorError
+from nimdrum.base.files import OURS
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import process_name
 
 
-def block_writing(folder: Path) -> list[Path]:
-    """As on a full disk, no file can be written: a folder has the name of each temporary one."""
-    blocks = [folder / "state.tmp", folder / "engine.tmp"]
+def block_writing(folder: Path, writer: int) -> list[Path]:
+    """As on a full disk, process `writer` can write no file: a folder has the name of each temporary one."""
+    blocks = [folder / f"{OURS}{name}.{writer}" for name in ("state.json", "engine.log")]
     for block in blocks:
         block.mkdir()
     return blocks
@@ -37,7 +38,7 @@ def test_a_full_disk_does_not_end_an_engine(world: World) -> None:
     world.fake()
     model = world.ready_model(max_watchdog_backoff_sec=1)
     before = now(world)
-    blocks = block_writing(model.attachment.run_dir.path)
+    blocks = block_writing(model.attachment.run_dir.path, before.supervisor_pid)
     assert before.engine_pid is not None
     os.kill(before.engine_pid, signal.SIGKILL)
     wait_for(lambda: len(world.starts()) == 2, READY_SEC)
@@ -55,7 +56,9 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_start(
     world.fake()
     model = world.model()
     model.attachment.release(READY_SEC)
-    block_writing(model.attachment.run_dir.path)
+    for path in (model.attachment.run_dir.state, model.attachment.run_dir.inherited):
+        path.unlink(missing_ok=True)
+        (path / "in the way").mkdir(parents=True)
     with pytest.raises(SupervisorError, match="before it began"):
         world.model()
     assert "The supervisor ends, and its engine with it" in capfd.readouterr().err

@@ -15,10 +15,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from nimdrum.base.errors import WeightsError
+from nimdrum.base.files import OURS, replace_file
 
 SUMS = "SHA256SUMS"
-OURS = ".nimdrum-"
-"""Beginning of the names of this project's own files at the top of a folder."""
 UNFINISHED = (".incomplete", ".part", ".partial", ".aria2", ".crdownload")
 LONGEST_HEADER = 100_000_000  # the safetensors format's own limit
 SHOWN_PROBLEMS = 5
@@ -136,15 +135,8 @@ def write_sums(folder: Path, on_start: Callable[[int], None], on_bytes: Callable
     unique = sorted(set(real.values()))
     on_start(sum(path.stat().st_size for path in unique))
     sums = _hash_all(unique, on_bytes)
-    temporary = folder / f".nimdrum-{SUMS}.{os.getpid()}"
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(f"{sums[real[name]]}  {name}\n" for name in names)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / SUMS)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = "".join(f"{sums[real[name]]}  {name}\n" for name in names)
+    replace_file(folder / SUMS, text, mode=0o644, sync=True)
     return len(names)
 
 
