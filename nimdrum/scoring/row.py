@@ -25,41 +25,26 @@ log = get_logger("score")
 Result = Completion | RowFailure
 
 
-class Sends(Protocol):
-    """A client of one endpoint."""
+class EnginePort(Protocol):
+    """The engine as the rows of one call see it. Safe to use from many threads."""
 
-    def send(self, body: bytes, timeout_sec: float) -> Reply: ...
+    def find(self, timeout_sec: float) -> Endpoint:
+        """Where it is. Waits while it is lost: it may come back on another port.
 
+        Raises EngineStartError, EngineUnavailableError or SupervisorError.
+        """
 
-class Waits(Protocol):
-    """`threading.Event.wait`: True when the wait was ended by a stop."""
+    def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
+        """One chat completion. Raises Unreachable or TooSlow."""
 
-    def wait(self, timeout: float) -> bool: ...
-
-
-def _nothing(_: object) -> None:
-    pass
-
-
-@dataclass
-class Engine:
-    """The engine as a row sees it: where it is now (None: lost), and how to wait for it after it was lost."""
-
-    endpoint: Endpoint | None
-    client_for: Callable[[Endpoint], Sends]
-    wait_ready: Callable[[float], Endpoint]
-    tell_lost: Callable[[Endpoint], None] = _nothing
-
-    def found_again(self, timeout_sec: float) -> Endpoint:
-        """Wait until the engine is ready (it may have moved to another port). Raises as `wait_ready` does."""
-        self.endpoint = endpoint = self.wait_ready(timeout_sec)
-        return endpoint
+    def note(self, answer: Answer) -> None:
+        """Tell what came of it."""
 
     def lost(self, endpoint: Endpoint) -> None:
         """Nobody sends to `endpoint` before it was found again."""
-        if self.endpoint == endpoint:
-            self.endpoint = None
-        self.tell_lost(endpoint)
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass; True as soon as the call is stopped."""
 
 
 @dataclass
@@ -79,25 +64,20 @@ class RowSender:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EnginePort,
         sampling: Sampling,
         client_timeout_sec: float,
-        stopped: Waits,
+        split_reasoning: bool = False,
         chance: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
-        budget: RetryBudget | None = None,
-        note: Callable[[Answer], None] = _nothing,
-        split_reasoning: bool = False,
     ) -> None:
         self._engine = engine
         self._sampling = sampling
         self._client_timeout_sec = client_timeout_sec
-        self._stopped = stopped
+        self._split_reasoning = split_reasoning
         self._chance = chance
         self._clock = clock
-        self._budget = budget or RetryBudget()
-        self._note = note
-        self._split_reasoning = split_reasoning
+        self._budget = RetryBudget()
         self._n_refused = False
         self._suspects = threading.Lock()
 
@@ -151,12 +131,12 @@ class RowSender:
         while True:
             try:
                 with self._company(attempts, trip):
-                    endpoint = self._engine.endpoint or self._engine.found_again(trip.deadline - self._clock())
+                    endpoint = self._engine.find(trip.deadline - self._clock())
                     answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
                 self._budget.give_up(trip.answers_at_begin)
                 return RowFailure("engine_down", brief(error), status_of(error))
-            self._note(answer)
+            self._engine.note(answer)
             if not isinstance(answer, TryAgain):
                 self._budget.answered()
                 return answer
@@ -175,8 +155,8 @@ class RowSender:
         """
         alone = attempts.broken >= SUSPECT_AFTER
         while alone and not self._suspects.acquire(blocking=False):
-            # Waiting by way of `_stopped`, which leaves this row's place in the window to the one that has the lock.
-            if self._stopped.wait(SUSPECT_POLL_SEC) or self._clock() >= trip.deadline:
+            # Waiting by way of the engine, which leaves this row's place in the window to the one that has the lock.
+            if self._engine.wait(SUSPECT_POLL_SEC) or self._clock() >= trip.deadline:
                 alone = False
         try:
             yield
@@ -193,7 +173,7 @@ class RowSender:
         # A lost engine is waited for, by one row for all: those tries make no storm.
         if not self._budget.take(invited=lost or answer.after_sec is not None):
             return False
-        return self._clock() + delay < trip.deadline and not self._stopped.wait(delay)
+        return self._clock() + delay < trip.deadline and not self._engine.wait(delay)
 
     def _send_once(self, endpoint: Endpoint, trip: _Trip, n: int) -> Answer:
         left = trip.deadline - self._clock()
@@ -209,7 +189,7 @@ class RowSender:
         trip.sent += 1
         timeout_sec = min(left, self._client_timeout_sec)
         try:
-            reply = self._engine.client_for(endpoint).send(body, timeout_sec)
+            reply = self._engine.send(endpoint, body, timeout_sec)
         except TooSlow:
             return RowFailure("timed_out", f"no answer within {timeout_sec:.0f} s", 504)
         except Unreachable as error:

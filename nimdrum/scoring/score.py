@@ -13,12 +13,12 @@ from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.request import sampling_of
-from nimdrum.scoring.row import Engine, Result, RowSender
+from nimdrum.scoring.row import Result, RowSender
 from nimdrum.scoring.rows import run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
-from nimdrum.session.client import Carrier, Flight
+from nimdrum.session.client import Flight, Reply
 from nimdrum.session.counters import Tally, count_rows
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import note_rows, rows_span
@@ -82,12 +82,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     traffic.gate.found(endpoint)
     call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
     sender = RowSender(
-        Engine(endpoint, call.client, call.wait_ready, call.lost),
-        sampling_of(settings, endpoint.model),
-        settings.client_timeout_sec,
-        call,
-        note=call.note,
-        split_reasoning=settings.split_reasoning,
+        call, sampling_of(settings, endpoint.model), settings.client_timeout_sec, settings.split_reasoning
     )
 
     def send(index: int) -> Result:
@@ -110,22 +105,24 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call's way to the engine. A row that waits leaves its place in the window to others."""
+    """One call's way to the engine, an `EnginePort`. A row that waits leaves its place in the window to others."""
 
     traffic: Traffic
     flight: Flight
     deadline: float
 
-    def client(self, endpoint: Endpoint) -> Carrier:
-        return Carrier(self.traffic.client(endpoint), self.flight)
-
-    def wait(self, timeout: float) -> bool:
-        with self.traffic.window.away(self._is_over):
-            return self.flight.stopped.wait(timeout)
-
-    def wait_ready(self, timeout_sec: float) -> Endpoint:
+    def find(self, timeout_sec: float) -> Endpoint:
+        if (endpoint := self.traffic.gate.endpoint) is not None:
+            return endpoint
         with self.traffic.window.away(self._is_over):
             return self.traffic.gate.wait(timeout_sec, self.flight.stopped.is_set)
+
+    def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
+        return self.traffic.client(endpoint).send(body, timeout_sec, self.flight)
+
+    def wait(self, seconds: float) -> bool:
+        with self.traffic.window.away(self._is_over):
+            return self.flight.stopped.wait(seconds)
 
     def lost(self, endpoint: Endpoint) -> None:
         if not self.flight.stopped.is_set():  # else it was us who hung up

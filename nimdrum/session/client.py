@@ -187,15 +187,3 @@ def _hang_up(connection: Connection) -> None:
     if sock is not None:
         with contextlib.suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-
-
-@dataclass(frozen=True, slots=True)
-class Carrier:
-    """A client for the rows of one call."""
-
-    client: EngineClient
-    flight: Flight
-
-    def send(self, body: bytes, timeout_sec: float) -> Reply:
-        """As `EngineClient.send`."""
-        return self.client.send(body, timeout_sec, self.flight)

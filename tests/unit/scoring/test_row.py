@@ -14,7 +14,7 @@ from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.frame import assemble
 from nimdrum.scoring.request import Own, Sampling
 from nimdrum.scoring.retry import FIRST_DELAY_SEC, MOST_BROKEN, MOST_REFUSED
-from nimdrum.scoring.row import Engine, RowSender
+from nimdrum.scoring.row import RowSender
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.client import Reply, TooSlow, Unreachable
 
@@ -48,6 +48,7 @@ class World:
 
     script: list[Step]
     now: float = 0.0
+    at: Endpoint | None = HERE
     ready: list[Endpoint | Exception] = field(default_factory=list)
     """What waiting for the engine gives, one after another; without any, the same endpoint as before."""
     stop_after: int | None = None
@@ -69,35 +70,36 @@ class World:
         self.now += seconds
         return self.stop_after is not None and len(self.waits) >= self.stop_after
 
-    def client_for(self, endpoint: Endpoint) -> Any:
-        world = self
+    def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
+        self.sent.append(json.loads(body))
+        self.ports.append(endpoint.port)
+        self.timeouts.append(timeout_sec)
+        self.now += self.took_sec
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, Exception):
+            raise step
+        return step
 
-        class Client:
-            def send(self, body: bytes, timeout_sec: float) -> Reply:
-                world.sent.append(json.loads(body))
-                world.ports.append(endpoint.port)
-                world.timeouts.append(timeout_sec)
-                world.now += world.took_sec
-                step = world.script.pop(0) if len(world.script) > 1 else world.script[0]
-                if isinstance(step, Exception):
-                    raise step
-                return step
+    def find(self, timeout_sec: float) -> Endpoint:
+        if self.at is None:
+            self.ready_waits.append(timeout_sec)
+            found = self.ready.pop(0) if self.ready else HERE
+            if isinstance(found, Exception):
+                raise found
+            self.at = found
+        return self.at
 
-        return Client()
+    def lost(self, endpoint: Endpoint) -> None:
+        self.at = None
 
-    def wait_ready(self, timeout_sec: float) -> Endpoint:
-        self.ready_waits.append(timeout_sec)
-        found = self.ready.pop(0) if self.ready else HERE
-        if isinstance(found, Exception):
-            raise found
-        return found
+    def note(self, answer: object) -> None:
+        pass
 
     def sender(self, chance: Callable[[], float] = lambda: 0.0, **changes: Any) -> RowSender:
         sampling = Sampling(
             **{"model": "llama", "system_prompt": None, "max_tokens": 64, "temperature": None, "n": 1, **changes}
         )
-        engine = Engine(HERE, self.client_for, self.wait_ready)
-        return RowSender(engine, sampling, CLIENT_TIMEOUT_SEC, self, chance, self.clock)  # type: ignore[arg-type]
+        return RowSender(self, sampling, CLIENT_TIMEOUT_SEC, chance=chance, clock=self.clock)
 
 
 def world(*script: Step, **fields: Any) -> World:
