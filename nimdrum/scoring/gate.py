@@ -17,9 +17,8 @@ WAKE_SEC = 0.5
 class Gate:
     """Open while the engine is there. Nothing is sent to an engine that was lost until it is ready again."""
 
-    def __init__(self, wait_ready: WaitReady, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, wait_ready: WaitReady) -> None:
         self._wait_ready = wait_ready
-        self._clock = clock
         self._changed = threading.Condition()
         self._endpoint: Endpoint | None = None
         self._searching = False
@@ -53,14 +52,14 @@ class Gate:
 
         An engine that will never be ready is looked for once: a batch may have a hundred thousand rows left.
         """
-        deadline = self._clock() + timeout_sec
+        deadline = time.monotonic() + timeout_sec
         while True:
             with self._changed:
                 if self._endpoint is not None:
                     return self._endpoint
                 if self._given_up is not None:
                     raise EngineStartError(*self._given_up.args)
-                left = deadline - self._clock()
+                left = deadline - time.monotonic()
                 if left <= 0 or stopped():
                     raise EngineUnavailableError("The engine did not come back in the time that was left.")
                 if self._searching:
@@ -73,7 +72,7 @@ class Gate:
         found = None
         try:
             self._pause(deadline, stopped)
-            found = self._wait_ready(deadline - self._clock(), stopped)
+            found = self._wait_ready(deadline - time.monotonic(), stopped)
             return found
         except EngineStartError as error:
             self._given_up = error
@@ -87,6 +86,6 @@ class Gate:
     def _pause(self, deadline: float, stopped: Callable[[], bool]) -> None:
         """Give the supervisor time to notice what a row notices first; longer each time in a row."""
         pause = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2 ** max(0, min(self._losses, 8) - 1)) if self._losses else 0.0
-        until = min(deadline, self._clock() + pause)
-        while (left := until - self._clock()) > 0 and not stopped():
+        until = min(deadline, time.monotonic() + pause)
+        while (left := until - time.monotonic()) > 0 and not stopped():
             time.sleep(min(left, 0.1))

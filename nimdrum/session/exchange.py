@@ -66,7 +66,6 @@ class Exchange:
         ask: Ask,
         timeout_sec: float,
         gone: Callable[[], bool] = lambda: False,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Send `ask` and wait for the head of the answer. `gone` is asked four times a second.
 
@@ -75,8 +74,7 @@ class Exchange:
         self._why: ExchangeError | None = None
         self._finished = threading.Event()
         self._gone = gone
-        self._clock = clock
-        self._deadline = clock() + timeout_sec
+        self._deadline = time.monotonic() + timeout_sec
         self._connection = http.client.HTTPConnection(
             endpoint.host, endpoint.port, timeout=min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1))
         )
@@ -145,7 +143,7 @@ class Exchange:
         while not self._finished.wait(WATCH_EVERY_SEC):
             if self._gone():
                 self._why = CallerGone("the caller went away")
-            elif self._clock() >= self._deadline:
+            elif time.monotonic() >= self._deadline:
                 self._why = Late("the engine did not answer in time")
             if self._why:
                 with suppress(OSError):

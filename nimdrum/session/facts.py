@@ -1,7 +1,7 @@
 """What the engine says about itself, for one line in the log once it is ready."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nimdrum.base.log import event, get_logger
@@ -15,10 +15,9 @@ PAGES = ("/v1/version", "/version", "/v1/metadata", "/v1/models", "/props")
 log = get_logger("engine")
 
 
-def log_facts(line: str, endpoint: Endpoint, fetch: Callable[[Endpoint, str], Any] | None = None) -> None:
+def log_facts(line: str, endpoint: Endpoint) -> None:
     """Log `engine.facts` with what the engine tells; what it does not tell is left out."""
-    fetch = fetch or fetch_json
-    found = facts({path: fetch(endpoint, path) for path in PAGES}, endpoint.model)
+    found = facts({path: fetch_json(endpoint, path) for path in PAGES}, endpoint.model)
     event(log, "engine.facts", line=line, model=endpoint.model, url=endpoint.url, **found)
 
 

@@ -6,7 +6,7 @@ deployment (no id, no endpoint or no token) nothing is done, and nothing is said
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from queue import Full, Queue
@@ -66,11 +66,8 @@ def payload(destination: Destination, stage: str, message: str, at: datetime) ->
 class Reporter:
     """Sends each stage once in a row, in order, from its own thread."""
 
-    def __init__(
-        self, destination: Destination | None, post: Callable[[Destination, dict[str, str]], None] | None = None
-    ) -> None:
+    def __init__(self, destination: Destination | None) -> None:
         self._destination = destination
-        self._post = post or _post
         self._last = ""
         self._queue: Queue[dict[str, str]] = Queue(WAITING_EVENTS)
         if destination is not None:
@@ -92,7 +89,7 @@ class Reporter:
         while True:
             document = self._queue.get()
             try:
-                self._post(destination, document)
+                _post(destination, document)
             except Exception as error:  # whatever it is, a report must not harm the engine
                 event(log, "events.not_sent", title=document["title"], error=type(error).__name__)
 

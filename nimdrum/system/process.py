@@ -137,11 +137,11 @@ def stop_tree(timeout_sec: float) -> dict[int, int]:
     return ended
 
 
-def sweep(marker: str, timeout_sec: float = KILL_TIMEOUT_SEC) -> list[int]:
+def sweep(marker: str) -> list[int]:
     """Kill what an earlier supervisor of this run folder left behind when it was killed. Returns the process ids."""
     found = [process for process, value in _marked() if value == marker]
     _signal_all(found, signal.SIGKILL)
-    psutil.wait_procs(found, timeout=timeout_sec)
+    psutil.wait_procs(found, timeout=KILL_TIMEOUT_SEC)
     return [process.pid for process in found]
 
 

@@ -36,13 +36,11 @@ class Claim:
         boot_id: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         beat_sec: float = BEAT_SEC,
-        stale_sec: float = STALE_SEC,
     ) -> None:
         self._path = path
         self._boot_id = _boot_id() if boot_id is None else boot_id
         self._clock = clock
         self._beat_sec = beat_sec
-        self._stale_sec = stale_sec
         self._id = uuid.uuid4().hex
         self._descriptor = -1
         self._mount = ""
@@ -90,7 +88,7 @@ class Claim:
         if self._seen is None or self._seen[0] != said:
             self._seen = (said, self._clock())
             return False
-        return self._clock() - self._seen[1] >= self._stale_sec
+        return self._clock() - self._seen[1] >= STALE_SEC
 
     def _begin(self) -> None:
         self._write(0)

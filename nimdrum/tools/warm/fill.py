@@ -27,14 +27,14 @@ GB = 1e9
 Say = Callable[[str], None]
 
 
-def prepare(target: Path, min_free_gb: float, free_bytes: Callable[[Path], int] | None = None) -> None:
+def prepare(target: Path, min_free_gb: float) -> None:
     """Make `target` and see that it can be written and has room. Raises WeightsError."""
     if reason := not_writable(target):
         raise WeightsError(
             f"{target} cannot be written by uid {os.getuid()}, gid {os.getgid()}: {reason}. Mount it writable for "
             "this user or group, or choose another folder."
         )
-    free = free_bytes(target) if free_bytes else shutil.disk_usage(target).free
+    free = shutil.disk_usage(target).free
     if free < min_free_gb * GB:
         raise WeightsError(
             f"{target} has {free / GB:.1f} GB free, and {min_free_gb:g} GB are wanted before a download begins "
