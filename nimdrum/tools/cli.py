@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nimdrum import __version__
-from nimdrum.base.errors import NimdrumError
+from nimdrum.base.errors import NimdrumError, UploadError
 from nimdrum.base.parameters import read_parameters, replace_table, table
 from nimdrum.tools import CODE_DIR
 from nimdrum.tools.doctor.command import doctor
@@ -19,13 +19,16 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class _Commands(click.Group):
-    """Errors of this package as one sentence and exit code 1, where a command has no exit codes of its own."""
+    """Errors of this package, and of files, as one sentence and exit code 1, or the code that the error brings."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except NimdrumError as error:
-            raise click.ClickException(str(error)) from error
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code if isinstance(error, UploadError) else 1)
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'A file'}: {error.strerror or error}") from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -22,7 +22,10 @@ class Terminal:
 
     def say(self, text: str, err: bool = False) -> None:
         self.close()
-        click.echo(redact(text, self._secrets), err=err)
+        click.echo(self.masked(text), err=err)
+
+    def masked(self, text: str) -> str:
+        return redact(text, self._secrets)
 
     def bytes(self, title: str, total: int | None) -> Callable[[int], object]:
         """Begin a bar, and give the function that moves it by some bytes."""

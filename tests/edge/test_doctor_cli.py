@@ -88,7 +88,7 @@ def test_a_machine_without_gpu_and_nim(machine: Machine) -> None:
     _, findings = machine.doctor("--cpu", environ=parameters(engine="nim"))
     assert problems(findings) == set()
     assert "gpu" not in findings
-    assert "embedded CPU engine" in findings["engine"]["message"]
+    assert "llama.cpp" in findings["engine"]["message"]
 
 
 def test_many_problems_at_once(machine: Machine) -> None:

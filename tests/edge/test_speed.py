@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from edge_world import World
 
+from nimdrum.engines import nim
 from nimdrum.scoring import traffic
 from nimdrum.scoring.score import score_frame
-from nimdrum.scoring.window import START
 
 
 def frame_of(prompts: list[str], **columns: list[str]) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def test_the_window_shrinks_to_a_small_engine(world: World) -> None:
     model = world.ready_model()
     out = score_frame(frame_of([f"prompt {i}" for i in range(200)]), model)
     assert set(out["row_error"]) == {""}
-    assert window_of(model).size < START
+    assert window_of(model).size < nim.KIND.bounds.start
 
 
 def test_the_window_grows_with_a_large_engine(world: World) -> None:
@@ -38,7 +38,7 @@ def test_the_window_grows_with_a_large_engine(world: World) -> None:
     model = world.ready_model()
     out = score_frame(frame_of([f"prompt {i}" for i in range(600)]), model)
     assert set(out["row_error"]) == {""}
-    assert window_of(model).size > START
+    assert window_of(model).size > nim.KIND.bounds.start
 
 
 def test_without_metrics_the_window_is_fixed(world: World) -> None:

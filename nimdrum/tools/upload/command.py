@@ -26,7 +26,6 @@ def bundle(out: Path, image: str | None) -> None:
     context.tar.gz is what the Dockerfile copies; model.tar.gz holds the hooks and nimdrum, and engine_config.json where
     there is one. Nothing else travels. The same sources give the same archives. SHA256SUMS has the checksums.
     """
-    from nimdrum.base.errors import BundleError
     from nimdrum.tools.terminal import Terminal
     from nimdrum.tools.upload.bundle import IMAGE, read_saved_image, write_bundle
     from nimdrum.tools.upload.saved_image import ARCHITECTURE
@@ -34,8 +33,6 @@ def bundle(out: Path, image: str | None) -> None:
     terminal = Terminal()
     try:
         files = write_bundle(CODE_DIR, out, image, terminal.bytes)
-    except (BundleError, OSError) as error:
-        raise click.ClickException(str(error)) from error
     finally:
         terminal.close()
     for path, digest in files:
@@ -121,8 +118,8 @@ def upload(**options: Any) -> None:
     try:
         upload_with(options, terminal, os.environ, Patience(max_wait_sec=options["max_wait_sec"]))
     except NimdrumError as error:
-        terminal.say(f"Error: {error}", err=True)
-        raise SystemExit(error.exit_code if isinstance(error, UploadError) else WRONG_INPUT) from None
+        code = error.exit_code if isinstance(error, UploadError) else WRONG_INPUT
+        raise UploadError(terminal.masked(str(error)), code) from None
     except (KeyboardInterrupt, click.Abort):  # the second: at the question for the key
         terminal.say(f"Interrupted. {AGAIN}", err=True)
         raise SystemExit(INTERRUPTED) from None

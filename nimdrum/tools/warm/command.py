@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,33 +55,32 @@ def warm(
     runtime parameter or the variable NGC_API_KEY (HF_TOKEN for Hugging Face), never from the command line. At the end
     the folder is checked, and SHA256SUMS is written into it. Pages about each way: docs/weights/.
     """
-    with _sentences():
-        from nimdrum.tools.warm.fill import fill, prepare, write_manifest
-        from nimdrum.tools.warm.job import default_cache, look_inside, plan_job
+    from nimdrum.tools.warm.fill import fill, prepare, write_manifest
+    from nimdrum.tools.warm.job import default_cache, look_inside, plan_job
 
-        cache = cache or default_cache(CODE_DIR)
-        if only_sums:
-            write_manifest(model_store or cache, click.echo)
-            return
-        here = look_inside(CODE_DIR)
-        if not (profiles or any(options.values())) and here.profile:
-            click.echo(f"warm: the profile is NIM_MODEL_PROFILE, {here.profile}", err=True)
-            profiles = (here.profile,)
-        job = plan_job(here.image.line, cache, profiles=profiles, model_store=model_store, **options)
-        command = here.command(job.tool)
-        prepare(job.target, min_free_gb)
-        fill(
-            job,
-            command,
-            {**here.env, "NIM_CACHE_PATH": str(cache)},
-            here.secrets,
-            timeout_sec=timeout_sec,
-            state_root=here.state_root,
-            say=click.echo,
-        )
-        if not no_sums:
-            write_manifest(job.target, click.echo)
-        click.echo("Start from it without keys: leave NGC_API_KEY and HF_TOKEN empty. docs/weights/ shows each way.")
+    cache = cache or default_cache(CODE_DIR)
+    if only_sums:
+        write_manifest(model_store or cache, click.echo)
+        return
+    here = look_inside(CODE_DIR)
+    if not (profiles or any(options.values())) and here.profile:
+        click.echo(f"warm: the profile is NIM_MODEL_PROFILE, {here.profile}", err=True)
+        profiles = (here.profile,)
+    job = plan_job(here.image.line, cache, profiles=profiles, model_store=model_store, **options)
+    command = here.command(job.tool)
+    prepare(job.target, min_free_gb)
+    fill(
+        job,
+        command,
+        {**here.env, "NIM_CACHE_PATH": str(cache)},
+        here.secrets,
+        timeout_sec=timeout_sec,
+        state_root=here.state_root,
+        say=click.echo,
+    )
+    if not no_sums:
+        write_manifest(job.target, click.echo)
+    click.echo("Start from it without keys: leave NGC_API_KEY and HF_TOKEN empty. docs/weights/ shows each way.")
 
 
 @click.command()
@@ -94,46 +91,30 @@ def profiles(as_json: bool, timeout_sec: float) -> None:
 
     Exits with 1 when the image lists none.
     """
-    with _sentences():
-        from nimdrum.base.errors import WeightsError
-        from nimdrum.engines.causes import known_cause
-        from nimdrum.engines.tools import LIST, parse_listing, profiles_table
-        from nimdrum.system.process import run_program
-        from nimdrum.tools.warm.job import look_inside
+    from nimdrum.base.errors import WeightsError
+    from nimdrum.engines.causes import known_cause
+    from nimdrum.engines.tools import LIST, parse_listing, profiles_table
+    from nimdrum.system.process import run_program
+    from nimdrum.tools.warm.job import look_inside
 
-        here = look_inside(CODE_DIR)
-        ended = run_program(
-            here.command(LIST),
-            here.env,
-            cwd="/",
-            timeout_sec=timeout_sec,
-            marker="nimdrum profiles",
-            secrets=here.secrets,
-        )
-        if ended.signal is not None:
-            raise SystemExit(128 + ended.signal)
-        listing = parse_listing(ended.lines)
-        if as_json:
-            click.echo(json.dumps(dataclasses.asdict(listing), indent=1))
-        elif listing.profiles:
-            click.echo(profiles_table(listing))
-        if not listing.profiles:
-            how = (
-                f"ended with code {ended.exit_code}" if ended.exit_code is not None else f"took over {timeout_sec:g} s"
-            )
-            cause = known_cause(ended.lines)
-            said = cause.sentence if cause else "Its last lines:\n" + "\n".join(ended.lines[-10:])
-            raise WeightsError(f"{LIST} {how} and listed no profile. {said}")
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Errors as one sentence and exit code 1."""
-    from nimdrum.base.errors import NimdrumError
-
-    try:
-        yield
-    except NimdrumError as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{error.filename or 'The folder'}: {error.strerror or error}") from error
+    here = look_inside(CODE_DIR)
+    ended = run_program(
+        here.command(LIST),
+        here.env,
+        cwd="/",
+        timeout_sec=timeout_sec,
+        marker="nimdrum profiles",
+        secrets=here.secrets,
+    )
+    if ended.signal is not None:
+        raise SystemExit(128 + ended.signal)
+    listing = parse_listing(ended.lines)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(listing), indent=1))
+    elif listing.profiles:
+        click.echo(profiles_table(listing))
+    if not listing.profiles:
+        how = f"ended with code {ended.exit_code}" if ended.exit_code is not None else f"took over {timeout_sec:g} s"
+        cause = known_cause(ended.lines)
+        said = cause.sentence if cause else "Its last lines:\n" + "\n".join(ended.lines[-10:])
+        raise WeightsError(f"{LIST} {how} and listed no profile. {said}")
