@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask, Response, has_request_context, stream_with_context
 from http_face import LIMIT_SEC, Engine, Face, answer, chunk, engine, face, stream, stream_for_ever  # noqa: F401
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -39,6 +40,28 @@ COMPLETION = {
 
 def endpoint(engine: Engine) -> Endpoint:  # noqa: F811
     return Endpoint("127.0.0.1", engine.port, "served")
+
+
+def test_a_stream_whose_caller_left_leaves_no_context_behind(face: Face, engine: Engine) -> None:  # noqa: F811
+    """DRUM wraps our chunks twice, closes the outer one only, and Python 3.10 keeps the inner one, as is done here: the
+    next request on this thread must not find its context, and the engine is free."""
+    engine.reply = stream_for_ever
+    kept = []
+
+    def drums_answer(app: Flask) -> None:
+        @app.post("/v1/chat/completions")
+        def chat_route() -> Response:
+            chunks = chat.complete({**ASK, "stream": True}, face.model)
+            kept.append(stream_with_context(piece.to_json() for piece in chunks))
+            return Response(piece for piece in kept[0])
+
+    response = face.client(more=drums_answer).post("/v1/chat/completions", json=ASK, buffered=False)
+    assert next(response.iter_encoded())
+    assert has_request_context()
+    response.close()
+    assert not has_request_context()
+    assert engine.left.wait(LIMIT_SEC)
+    assert next(kept[0], None) is None
 
 
 # --- One exchange ---
