@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nimdrum.base.errors import SettingsError
+
 
 def replace_file(path: Path, text: str) -> None:
     """Write `text` so that a reader sees the old file or the new one, never half of it; mode 0600. One writer only.
@@ -22,6 +24,23 @@ def replace_file(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def check_output(path: Path) -> None:
+    """Raises SettingsError, and leaves nothing behind, when `path` is no file that can be written to."""
+    try:
+        if path.is_dir():
+            raise SettingsError(f"The answers cannot be written to {path}: it is a folder. Name a file in it.")
+        new = not path.exists()
+        if new or path.is_file():  # a pipe without a reader would wait here
+            with path.open("ab"):  # what is in it stays, should there be no answers
+                pass
+        if new:
+            path.resolve().unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"The answers cannot be written to {path} ({error.strerror}). Make its folder, or name another file."
+        ) from error
 
 
 @contextmanager
