@@ -18,12 +18,15 @@ default() {
 # --- Environment: DataRobot's own switch, but values only of variables that are known to be harmless ------------------
 if [ "${ENABLE_CUSTOM_MODEL_RUNTIME_ENV_DUMP:-0}" = 1 ]; then
     say "environment"
-    awk 'BEGIN {
+    LC_ALL=C awk 'BEGIN {
         for (name in ENVIRON) {
             value = ENVIRON[name]
             open = name ~ /^(NIM_|NIMDRUM_|CUDA_|NVIDIA_|NCCL_|DRUM_)/ || \
                 name ~ /^(ADDRESS|CODE_DIR|HOME|PATH|TARGET_NAME|TMPDIR|URL_PREFIX|USER|VIRTUAL_ENV|WITH_ERROR_SERVER)$/
-            hidden = toupper(name) ~ /KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH/ || value ~ /[\n@]/
+            # By value: an address with a user, a link or connection string with fields, and what is no plain text.
+            hidden = toupper(name) ~ /KEY|TOKEN|SECRET|PASS|CRED|AUTH|COOKIE|CONN|_(PWD?|PAT|JWT|SAS|SIG|DSN|CERT)(_|$)/ || \
+                value ~ /[^ -~]|@|[?&;][^=]*=|[Kk]ey=|[Bb]earer / || value ~ /^(nvapi-|hf_|gh[a-z]_|sk-|eyJ)/
+            gsub(/[^A-Za-z0-9_.]/, "?", name)
             print "  " name (open && !hidden ? "=" value : " (" length(value) " characters)")
         }
     }' </dev/null | sort >&2

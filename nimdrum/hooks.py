@@ -16,7 +16,8 @@ from nimdrum.base.errors import (
     brief,
     status_of,
 )
-from nimdrum.base.hosting import is_drum_score, read_hosting
+from nimdrum.base.files import check_output
+from nimdrum.base.hosting import is_drum_score, read_hosting, score_output
 from nimdrum.base.log import event, get_logger
 from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
@@ -67,6 +68,8 @@ def load_model(code_dir: str) -> Model:
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)
+    if output := score_output():
+        check_output(output)
     if settings.extra_output_columns:
         check_target(hosting.target_column, settings.n)
     plan = plan_engine(settings, hosting)

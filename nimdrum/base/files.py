@@ -5,8 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nimdrum.base.errors import SettingsError
+
 OURS = ".nimdrum-"
 """Beginning of the names of this project's own files in folders of others."""
+
+
+def check_output(path: Path) -> None:
+    """Raises SettingsError, and leaves nothing behind, when `path` is no file that can be written to."""
+    try:
+        if path.is_dir():
+            raise SettingsError(f"The answers cannot be written to {path}: it is a folder. Name a file in it.")
+        new = not path.exists()
+        if new or path.is_file():  # a pipe without a reader would wait here
+            with path.open("ab"):  # what is in it stays, should there be no answers
+                pass
+        if new:
+            path.resolve().unlink()
+    except OSError as error:
+        raise SettingsError(
+            f"The answers cannot be written to {path} ({error.strerror}). Make its folder, or name another file."
+        ) from error
 
 
 @contextmanager

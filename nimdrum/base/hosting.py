@@ -66,6 +66,13 @@ def is_drum_score(argv: Sequence[str] | None = None) -> bool:
     return len(argv) > 1 and Path(argv[0]).name == "drum" and argv[1] == "score"
 
 
+def score_output(argv: Sequence[str] | None = None) -> Path | None:
+    """The file that `drum score` writes the answers to at its end; None where it prints them, or is another command."""
+    argv = sys.argv if argv is None else argv
+    output = _option(argv, "--output") if is_drum_score(argv) else None
+    return Path(output).absolute() if output else None
+
+
 def gunicorn_master(parent: int) -> int:
     """`parent` if it is a gunicorn, else 0: the parent of an orphaned worker is init, which never ends.
 

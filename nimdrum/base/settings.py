@@ -88,6 +88,7 @@ class Settings:
     verify_ssl: bool
     apply_defaults_to_chat: bool
     max_request_mb: int
+    pass_through_paths: tuple[str, ...]
     artifacts_uri: str | None
     artifacts_credential: Secret | None
     """The stored credential as JSON."""
@@ -152,6 +153,7 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         verify_ssl=value("verifySSL"),
         apply_defaults_to_chat=value("apply_defaults_to_chat"),
         max_request_mb=whole("max_request_mb"),
+        pass_through_paths=_paths(value("pass_through_paths") or ""),
         artifacts_uri=value("model_artifacts_uri"),
         artifacts_credential=_stored_credential(value("model_artifacts_credential")),
         artifacts_target=word("model_artifacts_target", ARTIFACTS_TARGETS),
@@ -194,6 +196,13 @@ def _is_empty(raw: str) -> bool:
     except ValueError:
         return False
     return isinstance(document, dict) and isinstance(payload := document.get("payload"), str) and payload.strip() == ""
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    paths = tuple(path.strip("/") or path for path in text.replace(",", " ").split())
+    if wrong := next((path for path in paths if "*" in path[:-1]), None):
+        raise SettingsError(f"Runtime parameter pass_through_paths names {wrong!r}; a * may only be a path's end.")
+    return paths
 
 
 def _stored_credential(credential: dict[str, Any] | None) -> Secret | None:

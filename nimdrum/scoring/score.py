@@ -101,6 +101,8 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     finally:
         call.flight.cut()
         progress.close()
+        if not model.hosting.server:
+            traffic.close_idle()  # DRUM opens the answers' file next
 
 
 @dataclass(frozen=True)

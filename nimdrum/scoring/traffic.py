@@ -13,6 +13,7 @@ from nimdrum.scoring.gate import Gate
 from nimdrum.scoring.window import Window, bounded
 from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
+from nimdrum.system.descriptors import connections_left
 
 FINDING_SEC = 0.05
 WATCHING_SEC = 0.5
@@ -51,6 +52,11 @@ class Traffic:
                     self._clients[key] = EngineClient(*key)
                 client = self._clients[key]
         return client
+
+    def close_idle(self) -> None:
+        """Close the connections that carry no row now."""
+        for client in list(self._clients.values()):
+            client.close_idle()
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -136,6 +142,6 @@ def traffic_to(attachment: Attachment, max_concurrency: int) -> Traffic:
         for old in [other for other in _traffic if other[0] != key[0]]:
             del _traffic[old]
         plan = attachment.plan
-        window = Window(bounded(plan.bounds, max_concurrency))
+        window = Window(bounded(plan.bounds, max_concurrency, connections_left()))
         traffic = _traffic.setdefault(key, Traffic(window, Gate(attachment.wait_ready), plan.metrics))
     return traffic

@@ -12,9 +12,12 @@ WARM_SEC = 60.0
 COME_BACK_SEC = 0.5
 
 
-def bounded(bounds: Bounds, max_concurrency: int) -> Bounds:
-    """`bounds` as the user limits them; `max_concurrency` 0 means that he does not, a larger one lifts the ceiling."""
-    ceiling = max_concurrency or bounds.ceiling
+def bounded(bounds: Bounds, max_concurrency: int, connections: int) -> Bounds:
+    """`bounds` as the user limits them; `max_concurrency` 0 means that he does not, a larger one lifts the ceiling.
+
+    Never more than the `connections` that this process can have: each row in flight takes one.
+    """
+    ceiling = min(max_concurrency or bounds.ceiling, connections)
     return Bounds(min(bounds.start, ceiling), min(bounds.blind, ceiling), min(bounds.free, ceiling), ceiling)
 
 

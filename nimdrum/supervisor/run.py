@@ -11,6 +11,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from nimdrum.base.log import event, format_event, get_logger
+from nimdrum.base.secret import secrets_among
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import policy
 from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
@@ -37,7 +38,8 @@ class Supervisor:
         self._plan = plan
         self._run_dir = run_dir
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
-        self._tail = LogTail(plan.secrets, self._on_line, forward)
+        handed_over = {**plan.env, **(plan.prepare.env if plan.prepare else {})}
+        self._tail = LogTail((*plan.secrets, *secrets_among(handed_over)), self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan.prepare, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1

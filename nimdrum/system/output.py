@@ -117,7 +117,7 @@ class OutputPump(threading.Thread):
                 pending = self._tail.mask(pending + decode(chunk))
                 # The end of a piece of a long line may be the beginning of a secret, so it waits for the next piece.
                 held_back = 0 if pending.endswith("\n") else self._tail.longest_secret
-                if held_back == 0 or len(pending) >= LONGEST_LINE:
+                if held_back == 0 or len(pending) >= LONGEST_LINE + held_back:
                     piece, pending = pending[: len(pending) - held_back], pending[len(pending) - held_back :]
                     self.mine.append(self._tail.add(piece, self._source))
         if pending:

@@ -15,7 +15,7 @@ from nimdrum.session.caller import current_caller
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import ChatSpan
-from nimdrum.web.stream import EVENT_STREAM, error_of, read_chunks, well_formed
+from nimdrum.web.stream import EVENT_STREAM, end_with_answer, error_of, read_chunks, well_formed
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -138,6 +138,7 @@ def _opened(chunks: Chunks, span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
         chunks.close()  # now, and not when whoever keeps the error lets go of it
         status = error["code"] if isinstance(error["code"], int) and 400 <= error["code"] <= 599 else 502
         raise ChatError(str(error["message"]), status, error)
+    end_with_answer(chunks.close)
     return _watched(first, chunks, span)
 
 

@@ -13,6 +13,7 @@ from nimdrum.web.health import ROUTES as HEALTH_ROUTES
 from nimdrum.web.health import health
 from nimdrum.web.metrics import CONTENT_TYPE
 from nimdrum.web.pass_through import METHODS, pass_through
+from nimdrum.web.stream import STREAM, Ending
 
 ROUTES = {
     "/chat/completions": "chat",
@@ -80,6 +81,8 @@ def install(app: Any, model: Model) -> None:
         path = below_prefix()
         route = None if path is None else route_of(path)
         error_answers.finish(response, route)
+        if end := g.pop(STREAM, None):
+            response.response = Ending(response.response, end)
         if route not in UNCOUNTED:
             if done := g.pop(DONE, None):
                 response.call_on_close(done)  # when all of it is sent

@@ -5,11 +5,12 @@ Which paths and headers may pass is decided by the pure functions at the top.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from nimdrum.base.errors import HTTPStatusError
+from nimdrum.engines.wire import SHOWN_CHARACTERS, clean
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
@@ -22,11 +23,58 @@ HOP_BY_HOP = frozenset(
     "transfer-encoding upgrade http2-settings".split()
 )
 MADE_AGAIN = frozenset("host content-length expect x-request-id via date server".split())
-SECRET_PARTS = ("authorization", "cookie", "token", "secret", "password", "credential", "api-key", "api_key", "apikey")
-PRIVATE_STARTS = ("x-datarobot", "datarobot", "x-drum", "x-forwarded", "forwarded", "x-real-ip", "x-amz", "x-goog")
+SECRET_PARTS = (
+    "authorization",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "credential",
+    "apikey",
+    "jwt",
+    "authn",
+    "authz",
+)
+SECRET_WORDS = frozenset(
+    "auth key keys cert certificate assertion signature session sso saml oidc csrf xsrf passwd pass "
+    "principal identity userinfo webauth authenticated ip dn".split()
+)
+"""A header's words, between its hyphens, that tell who the caller is or with what he proves it."""
+HARMLESS = frozenset(("idempotency-key",))
+PRIVATE_STARTS = (
+    "x-datarobot",
+    "datarobot",
+    "x-drum",
+    "x-forwarded",
+    "forwarded",
+    "x-amz",
+    "x-goog",
+    "x-remote",
+    "remote-",
+)
 PATH_SAFE = "/-._~!$&'()*+,;=:@"
 QUERY = re.compile(r"[!-~]*")
 CONTROL = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+INFERENCE = frozenset(
+    "v1/chat/completions v1/completions v1/responses v1/messages v1/embeddings v1/rerank v2/rerank rerank v1/ranking "
+    "v1/score score v1/classify classify pooling v1/infer invocations generate v1/audio/transcriptions "
+    "v1/audio/translations v1/images/generations completion completions chat/completions embedding embeddings infill "
+    "tokenize detokenize v1/tokenize v1/detokenize apply-template v1/messages/count_tokens".split()
+)
+INFORMATION = frozenset(
+    "v1/models models v1/health/ready v1/health/live health health_generate ping version v1/version v1/metadata "
+    "v1/license v1/manifest metrics v1/metrics load get_model_info model_info openapi.json".split()
+)
+
+
+def may_pass(path: str, more: Sequence[str]) -> bool:
+    """Whether a decoded path is for inference or information, or among `more`, where `*` at the end means any rest."""
+    path = path.strip("/")
+    if path in INFERENCE or path in INFORMATION:
+        return True
+    return any(path == other or (other.endswith("*") and path.startswith(other[:-1])) for other in more)
 
 
 class PathRefused(ValueError):
@@ -80,7 +128,10 @@ def _end_to_end(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _is_private(name: str) -> bool:
     lower = name.lower()
-    return lower.startswith(PRIVATE_STARTS) or any(part in lower for part in SECRET_PARTS)
+    if lower in HARMLESS:
+        return False
+    words = set(lower.replace("_", "-").split("-"))
+    return lower.startswith(PRIVATE_STARTS) or any(part in lower for part in SECRET_PARTS) or bool(words & SECRET_WORDS)
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT")
@@ -99,6 +150,12 @@ def pass_through(model: Model, root: str, path: str) -> Any:
         target = engine_target(path, query)
     except PathRefused as error:
         raise HTTPStatusError(str(error), 400) from error
+    if not may_pass(path, model.settings.pass_through_paths):
+        raise HTTPStatusError(
+            f"The path {clean(path)[:SHOWN_CHARACTERS]} is not passed through: it is neither for inference nor for "
+            "information. The runtime parameter pass_through_paths names further ones.",
+            403,
+        )
     caller = current_caller()
     body = read_body(request, model.settings.max_request_mb) if request.method in ("POST", "PUT") else None
     headers = [*to_engine(request.headers.items()), *own_headers(model, caller)]

@@ -6,7 +6,8 @@ A stream always ends with a reason: what breaks off ends in an error event.
 import codecs
 import json
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.engines.wire import clean, own_error, read_error
@@ -76,6 +77,38 @@ def read_chunks(exchange: Exchange, model: str) -> Generator["ChatCompletionChun
         yield error_chunk(as_chat_error(error).error, model)
     finally:
         exchange.close()
+
+
+STREAM = "nimdrum_stream"
+
+
+def end_with_answer(end: Callable[[], None]) -> None:
+    """Keep what ends the stream of chunks that Flask's present request is answered with, for `Ending`."""
+    from flask import g, has_request_context
+
+    if has_request_context():
+        setattr(g, STREAM, end)
+
+
+class Ending(Iterator[Any]):
+    """`pieces`, DRUM's answer around a stream of ours: closed too early, it is ended inside and read to its end.
+
+    Closing alone leaves the Flask context that DRUM's stream runs in on this thread, until Python 3.10's garbage
+    collector finds that stream, in the middle of another request: that one then has no caller any more.
+    """
+
+    def __init__(self, pieces: Iterable[Any], end: Callable[[], None]) -> None:
+        self._pieces = iter(pieces)
+        self._end = end
+
+    def __next__(self) -> Any:
+        return next(self._pieces)
+
+    def close(self) -> None:
+        self._end()
+        with suppress(Exception):  # of who wraps it: nobody listens any more
+            for _ in self._pieces:
+                pass
 
 
 def error_of(chunk: "ChatCompletionChunk") -> dict[str, Any] | None:

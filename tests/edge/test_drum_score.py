@@ -1,6 +1,7 @@
 """`drum score` as a user types it: answers, exit codes, and nothing left behind whatever ends it."""
 
 import csv
+import resource
 import signal
 from pathlib import Path
 
@@ -87,6 +88,33 @@ def test_a_bad_parameter_stops_before_anything_starts(world: World, tmp_path: Pa
         assert drum.exit_code() == 1
     ends_with(drum, "max_tokens is 0; allowed is a number from 1 to")
     assert world.starts() == []
+
+
+@pytest.mark.parametrize("output", [".", "missing/answers.csv", "/proc/answers.csv"])
+def test_an_output_that_cannot_be_written_stops_before_anything_starts(
+    world: World, tmp_path: Path, output: str
+) -> None:
+    """A folder, a file in a missing folder, or in one that takes none: one sentence, and no answer was made in vain."""
+    world.fake()
+    with drum_score(world, EXAMPLES, tmp_path / output) as drum:
+        assert drum.exit_code() == 1
+    ends_with(drum, f"The answers cannot be written to {tmp_path / output}")
+    assert world.starts() == []
+
+
+@pytest.mark.parametrize(("descriptors", "max_concurrency"), [(64, 0), (128, 0), (128, 300)])
+def test_few_descriptors_lose_no_answer(world: World, tmp_path: Path, descriptors: int, max_concurrency: int) -> None:
+    """The window stays below what the process may open, and there is one left for the file of the answers."""
+    world.fake(line="2.x", seconds_per_token=0.02)
+    asked = [f"prompt {number}" for number in range(600)]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join(["promptText", *asked]))
+    with drum_score(world, rows, tmp_path / "answers.csv", max_concurrency=max_concurrency) as drum:
+        resource.prlimit(drum.process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        assert drum.exit_code() == 0, drum.printed
+    answers = rows_of(tmp_path / "answers.csv")
+    assert [answer["Predictions"] for answer in answers] == [f"echo: {prompt}" for prompt in asked]
+    assert {answer["attempts"] for answer in answers} == {"1"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

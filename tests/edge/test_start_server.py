@@ -284,6 +284,11 @@ SECRETS = {
     "MLOPS_RUNTIME_PARAM_NGC_API_KEY": json.dumps({"type": "credential", "payload": {"apiToken": KEY}}),
     "MLOPS_RUNTIME_PARAM_system_prompt": json.dumps({"type": "string", "payload": f"do not tell {TOKEN}"}),
     "innocent": KEY,
+    "NIM_GIT_PAT": KEY,
+    "NIM_WEIGHTS": f"https://bucket.example/model?X-Amz-Expires=60&X-Amz-Signature={KEY}",
+    "NIM_STORE": f"AccountName=me;AccountKey={KEY}",
+    "NIM_OTHER": KEY,
+    "NIM_BANNER": "\x1b]0;a new title\x07\x1b[2J",
 }
 
 
@@ -296,6 +301,7 @@ def test_environment_dump_holds_no_secret(entry: Entry) -> None:
         assert f"  {name} ({len(value)} characters)\n" in done.stderr
     assert KEY not in done.stdout + done.stderr
     assert TOKEN not in done.stdout + done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_environment_is_not_dumped_unasked(entry: Entry) -> None:

@@ -10,6 +10,7 @@ from edge_world import KEY, READY_SEC, World
 from fake_nim.run import wait_for
 
 from nimdrum.base.errors import EngineStartError, SettingsError
+from nimdrum.base.secret import MASK
 from nimdrum.scoring.score import score_frame
 from nimdrum.session.model import Model
 from nimdrum.supervisor.state import Phase
@@ -33,6 +34,26 @@ def test_a_hung_engine_is_found_and_its_rows_are_sent_again(world: World) -> Non
     assert state.restarts == 1
     assert state.cause is not None
     assert "asked for one token" in state.cause
+
+
+def test_an_engine_that_prints_its_environment_tells_no_secret(world: World) -> None:
+    """Whatever it was handed is masked by value: in engine.log, in the state that `status --json` prints, and (which
+    the world looks for at the end of each test) in all that is printed."""
+    world.environ |= {
+        "HTTPS_PROXY": f"http://user:{KEY}@proxy.example:3128",
+        "NIM_GIT_PAT": KEY,
+        "NIM_REGISTRY_AUTH": KEY,
+        "NIM_STORE": f"AccountName=me;AccountKey={KEY};EndpointSuffix=x",
+        "NIM_LINK": f"https://bucket.example/model?X-Amz-Signature={KEY}",
+    }
+    script = world.fake()
+    script.write_text(script.read_text().replace("exec ", "env\nexec "))
+    model = world.ready_model()
+    log = model.attachment.run_dir.log
+    wait_for(lambda: log.exists() and "NIM_STORE=AccountName=me;" in log.read_text(), READY_SEC)
+    shown = log.read_text() + model.attachment.run_dir.state.read_text()
+    assert KEY not in shown
+    assert f"HTTPS_PROXY=http://{MASK}@proxy.example:3128" in shown
 
 
 def test_a_dead_engine_in_a_living_process_is_restarted(world: World) -> None:

@@ -134,12 +134,13 @@ class Face:
         self.attachment = Attachment(plan_engine(settings, hosting, (EXTERNAL,)), self.run_dir, None)
         self.model = Model(settings, hosting, self.attachment)
 
-    def client(self, prefix: str = "") -> FlaskClient:
-        """A client of a new app. DRUM's own handlers are played by one that says "drum" to everything else."""
+    def client(self, prefix: str = "", more: Callable[[Flask], None] = lambda app: None) -> FlaskClient:
+        """A client of a new app. DRUM's own handlers are played by `more`, and one that says "drum" to all else."""
         environ = {"URL_PREFIX": prefix}
         self.model.hosting = Hosting(**{**vars(self.model.hosting), "environ": environ})
         app = Flask("drum")
         install(app, self.model)
+        more(app)
 
         @app.route("/", defaults={"path": ""}, methods=["GET", "POST", "PUT"])
         @app.route("/<path:path>", methods=["GET", "POST", "PUT"])

@@ -156,6 +156,13 @@ def test_text_arrives_as_written() -> None:
     assert load(system_prompt=" Be brief.\nPlease. ").system_prompt == " Be brief.\nPlease. "
 
 
+def test_paths_to_pass_through_are_a_list() -> None:
+    """Blanks or commas between them; what would pass nothing because of its * is told."""
+    assert load(pass_through_paths=" /slots, v1/x/* ").pass_through_paths == ("slots", "v1/x/*")
+    with pytest.raises(SettingsError, match=r"pass_through_paths names 'v1/\*/x'"):
+        load(pass_through_paths="slots,v1/*/x")
+
+
 def test_a_health_route_is_a_path() -> None:
     """One without the slash would ask another host."""
     assert load(DR_NIM_HEALTH_ROUTE="/health").health_route == "/health"

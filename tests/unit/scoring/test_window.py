@@ -10,17 +10,19 @@ from nimdrum.scoring.window import Window, bounded
 
 
 @pytest.mark.parametrize(
-    ("limit", "bounds"),
+    ("limit", "connections", "bounds"),
     [
-        (0, Bounds(32, 128, 256, 512)),
-        (5, Bounds(5, 5, 5, 5)),
-        (200, Bounds(32, 128, 200, 200)),
-        (2000, Bounds(32, 128, 256, 2000)),
+        (0, 10_000, Bounds(32, 128, 256, 512)),
+        (5, 10_000, Bounds(5, 5, 5, 5)),
+        (200, 10_000, Bounds(32, 128, 200, 200)),
+        (2000, 10_000, Bounds(32, 128, 256, 2000)),
+        (2000, 700, Bounds(32, 128, 256, 700)),
+        (0, 20, Bounds(20, 20, 20, 20)),
     ],
 )
-def test_the_users_limit_or_the_engines(limit: int, bounds: Bounds) -> None:
-    """0 lets the window find its size; anything else is its ceiling."""
-    assert bounded(Bounds(32, 128, 256, 512), limit) == bounds
+def test_the_users_limit_or_the_engines(limit: int, connections: int, bounds: Bounds) -> None:
+    """0 lets the window find its size; anything else is its ceiling. What the process can open is above both."""
+    assert bounded(Bounds(32, 128, 256, 512), limit, connections) == bounds
 
 
 def test_at_most_its_size_are_inside() -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_face import LIMIT_SEC, Engine, Face, answer, chunk, engine, face, stream, stream_for_ever  # noqa: F401
+from flask import Flask, Response, has_request_context, stream_with_context
+from http_face import LIMIT_SEC, ROOT, Engine, Face, answer, chunk, engine, face, stream, stream_for_ever  # noqa: F401
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from nimdrum.base.errors import ChatError
+from nimdrum.base.settings import load_settings
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import connection_ended
 from nimdrum.session.counters import Counters
@@ -39,6 +41,28 @@ COMPLETION = {
 
 def endpoint(engine: Engine) -> Endpoint:  # noqa: F811
     return Endpoint("127.0.0.1", engine.port, "served")
+
+
+def test_a_stream_whose_caller_left_leaves_no_context_behind(face: Face, engine: Engine) -> None:  # noqa: F811
+    """DRUM wraps our chunks twice, closes the outer one only, and Python 3.10 keeps the inner one, as is done here: the
+    next request on this thread must not find its context, and the engine is free."""
+    engine.reply = stream_for_ever
+    kept = []
+
+    def drums_answer(app: Flask) -> None:
+        @app.post("/v1/chat/completions")
+        def chat_route() -> Response:
+            chunks = chat.complete({**ASK, "stream": True}, face.model)
+            kept.append(stream_with_context(piece.to_json() for piece in chunks))
+            return Response(piece for piece in kept[0])
+
+    response = face.client(more=drums_answer).post("/v1/chat/completions", json=ASK, buffered=False)
+    assert next(response.iter_encoded())
+    assert has_request_context()
+    response.close()
+    assert not has_request_context()
+    assert engine.left.wait(LIMIT_SEC)
+    assert next(kept[0], None) is None
 
 
 # --- One exchange ---
@@ -249,7 +273,7 @@ def test_pass_through_is_the_engines_own_api(face: Face, engine: Engine) -> None
             assert "secret" not in str(seen)
             assert "x-datarobot-consumer-id" not in names
     assert client.delete("/p/nim/v1/x").status_code == 405
-    assert client.get("/nim/v1/x").text == "drum"
+    assert client.get("/nim/v1/completions").text == "drum"
 
 
 def test_pass_through_streams_and_tells_a_break(face: Face, engine: Engine) -> None:  # noqa: F811
@@ -271,6 +295,30 @@ def test_pass_through_streams_and_tells_a_break(face: Face, engine: Engine) -> N
     response.close()
 
 
+CONTROL = (
+    "sleep wake_up v1/load_lora_adapter v1/unload_lora_adapter flush_cache update_weights_from_disk collective_rpc "
+    "start_profile stop_profile server_info get_server_info reset_prefix_cache abort_request slots slots/0 props "
+    "models/load lora-adapters release_memory_occupation v1/responses/resp_1"
+).split()
+
+
+@pytest.mark.parametrize("path", CONTROL)
+def test_what_controls_an_engine_is_not_passed_through(face: Face, engine: Engine, path: str) -> None:  # noqa: F811
+    """403 with the path and the parameter that would name it; the engine hears nothing. Named, it passes."""
+    client = face.client()
+    for given in (path, path + "/", path.replace("_", "%5f")):
+        refused = client.post(f"/nim/{given}", json={})
+        assert refused.status_code == 403
+        assert path in refused.json["message"]
+        assert "pass_through_paths" in refused.json["message"]
+    assert engine.asked == []
+    for names in (path, f"other,/{path}/", f"x {path[:3]}*", "*"):
+        face.model.settings = load_settings(ROOT, {"pass_through_paths": names}.get)
+        assert client.post(f"/directAccess/{path}", json={}).status_code == 200
+    face.model.settings = load_settings(ROOT, {"pass_through_paths": f"{path}x other* {path.upper()}X"}.get)
+    assert client.post(f"/nim/{path}", json={}).status_code == 403
+
+
 def test_what_is_not_passed_through(face: Face, engine: Engine) -> None:  # noqa: F811
     """Path tricks are 400, a body over the limit 413, a request in a circle 508; the engine hears nothing of them."""
     client = face.client()
@@ -278,12 +326,12 @@ def test_what_is_not_passed_through(face: Face, engine: Engine) -> None:  # noqa
     for path in ("/nim/v1/%2e%2e/x", "/nim/%252e%252e/x", "/nim/http:%2F%2Fevil", "/nim/a%5cb", "/nim/v1/%0d%0aX:y"):
         assert client.get(path).status_code == 400, path
     too_long = {"CONTENT_LENGTH": str(65 << 20)}
-    assert client.post("/nim/v1/x", environ_overrides=too_long).status_code == 413
+    assert client.post("/nim/v1/completions", environ_overrides=too_long).status_code == 413
     assert client.post("/v1/chat/completions", environ_overrides=too_long).status_code == 413
     assert engine.asked == []
-    assert client.get("/nim/v1/x").status_code == 200
+    assert client.get("/nim/v1/completions").status_code == 200
     via = dict(engine.asked[-1]["headers"])["Via"]
-    again = client.get("/nim/v1/x", headers={"Via": f"1.1 other, {via}"})
+    again = client.get("/nim/v1/completions", headers={"Via": f"1.1 other, {via}"})
     assert again.status_code == 508
     assert len(engine.asked) == 1
 
@@ -295,7 +343,10 @@ def test_a_body_without_a_length_is_bounded_too(tmp_path: Path) -> None:
         small.runs(running)
         environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}  # as servers pass on a chunked body
         sent = small.client().post(
-            "/nim/v1/x", input_stream=io.BytesIO(b"x" * 3_000_000), environ_overrides=environ, content_type="a/b"
+            "/nim/v1/completions",
+            input_stream=io.BytesIO(b"x" * 3_000_000),
+            environ_overrides=environ,
+            content_type="a/b",
         )
         assert sent.status_code == 413
         assert running.asked == []
@@ -347,7 +398,7 @@ def test_metrics_are_ours_and_the_engines(face: Face, engine: Engine) -> None:  
     parser = pytest.importorskip("prometheus_client.parser")
     engine.reply = lambda handler: answer(handler, b"# TYPE vllm:x gauge\nvllm:x 1\nrubbish here <\n")
     client = face.client()
-    client.get("/nim/v1/x").close()  # counted when its body is out
+    client.get("/nim/v1/completions").close()  # counted when its body is out
     got = client.get("/metrics")
     families = {family.name: family for family in parser.text_string_to_metric_families(got.text)}
     assert {"nimdrum_engine_up", "nimdrum_info", "nimdrum_requests", "vllm:x"} <= set(families)

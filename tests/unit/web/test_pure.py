@@ -109,13 +109,16 @@ def test_a_target_is_one_line_and_leads_to_one_place(path: str, query: str) -> N
 DROPPED = (
     "Authorization Proxy-Authorization Cookie X-API-Key api_key X-DataRobot-Consumer-Id DataRobot-Key X-Auth-Token "
     "X-DataRobot-Api-Token Host Content-Length Connection X-Custom-Hop Keep-Alive TE Trailer Transfer-Encoding Upgrade "
-    "X-Forwarded-For Forwarded Expect Via X-Amz-Security-Token"
+    "X-Forwarded-For Forwarded Expect Via X-Amz-Security-Token X-JWT X-Auth X-Access-Key X-Client-Cert X-Auth_Key "
+    "Ocp-Apim-Subscription-Key My-Subscription-Key Cf-Access-Jwt-Assertion X-SSL-Client-DN X-Remote-User X-Session-Id "
+    "X-MS-Client-Principal X-Authn X-Functions-Key X-Authenticated-User X-Client-IP Signature X-CSRF apikey X-Real-IP"
 ).split()
 
 
 def test_who_the_caller_is_stays_here() -> None:
     """Credentials, DataRobot's headers, hop-by-hop ones (those named in Connection too) are dropped, the rest passes."""
     kept = [("Content-Type", "application/json"), ("Accept", "text/event-stream"), ("traceparent", "00-1-2-01")]
+    kept += [("Idempotency-Key", "7"), ("X-Stainless-Lang", "python"), ("X-Keyboard", "de"), ("X-Author", "me")]
     given = [(name, "secret") for name in DROPPED if name != "Connection"] + [("Connection", "close, X-Custom-Hop")]
     assert to_engine([*given, *kept]) == kept
 
