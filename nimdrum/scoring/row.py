@@ -10,6 +10,7 @@ from typing import Protocol
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
 from nimdrum.base.log import event, get_logger
+from nimdrum.engines.connection import TooLarge
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
@@ -212,6 +213,8 @@ class RowSender:
             reply = self._engine.client_for(endpoint).send(body, timeout_sec)
         except TooSlow:
             return RowFailure("timed_out", f"no answer within {timeout_sec:.0f} s", 504)
+        except TooLarge:
+            return RowFailure("bad_answer", "the engine's answer has no end: more bytes than any answer needs", 502)
         except Unreachable as error:
             return TryAgain(RowFailure("engine_down", f"the engine could not be reached ({error})", 503), overload=True)
         return read_answer(reply.status, reply.headers, reply.body, self._split_reasoning)
