@@ -73,6 +73,8 @@ class _Trip:
     deadline: float
     answers_at_begin: int
     sent: int = 0
+    met: RowFailure | None = None
+    """What the last try met."""
 
 
 class RowSender:
@@ -161,6 +163,7 @@ class RowSender:
             if not isinstance(answer, TryAgain):
                 self._budget.answered()
                 return answer
+            trip.met = answer.failure
             lost = answer.failure.kind == "engine_down" or answer.engine_dead
             attempts = _one_more(attempts, lost)
             if lost:
@@ -199,7 +202,8 @@ class RowSender:
     def _send_once(self, endpoint: Endpoint, trip: _Trip, n: int) -> Answer:
         left = trip.deadline - self._clock()
         if left <= 0:
-            return RowFailure("timed_out", "no time was left when its turn came", 504)
+            met = f" again, after {trip.met}" if trip.met else ""
+            return RowFailure("timed_out", f"no time was left when its turn came{met}", 504)
         sampling = trip.sampling
         if sampling.model != endpoint.model:
             sampling = replace(sampling, model=endpoint.model)
