@@ -70,7 +70,7 @@ def test_chat(place: Place, case: Case) -> None:
     prompt = f"<{case.mark}> chat"
     status, text = place.chat(prompt)
     assert case.chat in (status, EITHER), text
-    assert status != 200 or text == f"echo: {prompt}"
+    assert status != 200 or text == f"echo: {prompt}" or case.chat == EITHER
     for fields in ({}, {"stream": True}):
         assert place.chat("the next", **fields) == (200, "echo: the next")
     check_held(place.before, lambda: held_here(place.engine))
