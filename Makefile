@@ -29,7 +29,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test chaos chaos-sample container check quick format format-check lint \
+.PHONY: help venv score serve test adversary chaos chaos-sample container check quick format format-check lint \
 	layers types readme bench audit lock clean
 
 help:  ## This list
@@ -93,7 +93,7 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 
 test: $(VENV)/.dev  ## The tests, but for the chaos suite and the container
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container and not adversary"
 
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
@@ -102,6 +102,10 @@ chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random ki
 chaos-sample: $(VENV)/.dev
 	@echo "== chaos: a sample; make chaos runs all of it"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos -k "supervisor or sync and SIGTERM and not request"
+
+adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (about 10 minutes)
+	@echo "== adversary: pytest tests/adversary"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
 
 # One process: all tests share two images. Where the tools are missing the tests say which and are skipped.
 container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (5 minutes)

@@ -27,7 +27,9 @@ KNOWN = Metrics(
 )
 """Names of vLLM (NIM 2.x and 3.x), of NIM 1.x (vLLM's without the prefix) and of llama.cpp's server."""
 
-LINE = re.compile(r"^(?:\w+:)?(\w+)(?:\{[^}]*\})?\s+([0-9.eE+-]+|\+?Inf|NaN)\s*(?:\d+)?$")
+LINE = re.compile(r"(?:\w+:)?(\w+)(?:\{[^}]*\})?[ \t]+(\S{1,40})(?:[ \t]+-?\d+)?[ \t]*")
+MOST = 1e15
+"""A larger number counts nothing that an engine has or does; nor do those below zero and those that are none."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,19 @@ def find_page(get: Callable[[str], bytes | None], metrics: Metrics = KNOWN, path
 
 def read_work(page: str, metrics: Metrics = KNOWN) -> Work:
     """The figures on a Prometheus text page; all None when it holds none of the known names."""
+    kinds = (metrics.running, metrics.waiting, metrics.progress)
     sums: dict[tuple[str, ...], float] = {}
     for line in page.splitlines():
-        match = LINE.match(line)
+        match = LINE.fullmatch(line)
         if match is None:
             continue
-        for names in (metrics.running, metrics.waiting, metrics.progress):
+        for names in kinds:
             if match[1] in names:
-                with suppress(ValueError):  # 1.2.3 looks like a number
+                with suppress(ValueError):
                     sums[names] = sums.get(names, 0.0) + float(match[2])
-    return Work(sums.get(metrics.running), sums.get(metrics.waiting), sums.get(metrics.progress))
+    running, waiting, progress = (_counted(sums.get(names)) for names in kinds)
+    return Work(running, waiting, progress)
+
+
+def _counted(number: float | None) -> float | None:
+    return number if number is not None and 0 <= number <= MOST else None

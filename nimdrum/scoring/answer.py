@@ -12,9 +12,10 @@ from typing import Any
 
 from nimdrum.engines.wire import clean, read_error
 
-RETRY_STATUSES = frozenset((408, 429, 500, 502, 503, 504))
-OVERLOAD_STATUSES = RETRY_STATUSES - {500}
+RETRY_STATUSES = frozenset((408, 429, *range(500, 600)))
+OVERLOAD_STATUSES = RETRY_STATUSES - {500, 501}
 THINK, THOUGHT = "<think>", "</think>"
+MOST_TOKENS = 1_000_000_000  # of one answer; a count beyond it is none
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
@@ -144,7 +145,7 @@ def _blank_reason(reason: str | None, reasoning: str, tokens: int | None) -> str
 
 def _count(usage: object, name: str) -> int | None:
     value = usage.get(name) if isinstance(usage, dict) else None
-    return value if type(value) is int else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
 from nimdrum.base.log import event, get_logger
+from nimdrum.engines.connection import TooLarge
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
@@ -57,6 +58,8 @@ class _Trip:
     deadline: float
     answers_at_begin: int
     sent: int = 0
+    met: RowFailure | None = None
+    """What the last try met."""
 
 
 class RowSender:
@@ -140,6 +143,7 @@ class RowSender:
             if not isinstance(answer, TryAgain):
                 self._budget.answered()
                 return answer
+            trip.met = answer.failure
             lost = answer.failure.kind == "engine_down" or answer.engine_dead
             attempts = _one_more(attempts, lost)
             if lost:
@@ -178,7 +182,8 @@ class RowSender:
     def _send_once(self, endpoint: Endpoint, trip: _Trip, n: int) -> Answer:
         left = trip.deadline - self._clock()
         if left <= 0:
-            return RowFailure("timed_out", "no time was left when its turn came", 504)
+            met = f" again, after {trip.met}" if trip.met else ""
+            return RowFailure("timed_out", f"no time was left when its turn came{met}", 504)
         sampling = trip.sampling
         if sampling.model != endpoint.model:
             sampling = replace(sampling, model=endpoint.model)
@@ -192,6 +197,8 @@ class RowSender:
             reply = self._engine.send(endpoint, body, timeout_sec)
         except TooSlow:
             return RowFailure("timed_out", f"no answer within {timeout_sec:.0f} s", 504)
+        except TooLarge:
+            return RowFailure("bad_answer", "the engine's answer has no end: more bytes than any answer needs", 502)
         except Unreachable as error:
             return TryAgain(RowFailure("engine_down", f"the engine could not be reached ({error})", 503), overload=True)
         return read_answer(reply.status, reply.headers, reply.body, self._split_reasoning)

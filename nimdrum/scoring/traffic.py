@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nimdrum.base.log import event, get_logger
+from nimdrum.engines.connection import TooLarge
 from nimdrum.engines.work import Metrics, Work, find_page
 from nimdrum.scoring.gate import Gate
 from nimdrum.scoring.window import Window, bounded
@@ -116,7 +117,7 @@ class MetricsPage:
         """What the page says; all None when there is none, or none now."""
 
         def get(path: str) -> bytes | None:
-            with contextlib.suppress(Unreachable, TooSlow):
+            with contextlib.suppress(Unreachable, TooSlow, TooLarge):
                 reply = client.get(path, PAGE_TIMEOUT_SEC)
                 return reply.body if reply.status == 200 else None
             return None

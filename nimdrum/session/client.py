@@ -5,6 +5,7 @@ On the standard library's `http.client`: see docs/decisions/0004-batch-client-an
 
 import contextlib
 import http.client
+import logging
 import socket
 import threading
 import time
@@ -13,6 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from nimdrum.base.log import event, get_logger
+from nimdrum.engines.connection import Connection, TooLarge
 from nimdrum.engines.wire import CHAT_PATH
 
 CONNECT_TIMEOUT_SEC = 5.0
@@ -21,7 +24,11 @@ IDLE_SEC = 3.0
 READ_BYTES = 1 << 18
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
-Connection = http.client.HTTPConnection
+LARGEST_ANSWER = 16 << 20
+"""Far more than a row's answer can have; what is larger has no end."""
+WAY = "a connection for each request from now on: bytes that belong to no answer may come at any time"
+
+log = get_logger("engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,10 @@ class EngineClient:
         self.port = port
         self._clock = clock
         self._idle: deque[tuple[float, Connection]] = deque()
+        self._keeps = True
 
     def send(self, body: bytes, timeout_sec: float, flight: Flight | None = None) -> Reply:
-        """Send one chat completion. Raises Unreachable or TooSlow; every HTTP status is a Reply."""
+        """Send one chat completion. Raises Unreachable, TooSlow or TooLarge; every HTTP status is a Reply."""
         return self._exchange("POST", CHAT_PATH, body, timeout_sec, flight or Flight())
 
     def get(self, path: str, timeout_sec: float) -> Reply:
@@ -97,13 +105,14 @@ class EngineClient:
                 self._idle.popleft()[1].close()
 
     def _exchange(self, method: str, path: str, body: bytes | None, timeout_sec: float, flight: Flight) -> Reply:
-        deadline = self._clock() + timeout_sec
+        deadline = time.monotonic() + timeout_sec
         connection = self._reusable()
         if connection is not None:
             reply = self._attempt(connection, method, path, body, deadline, flight, reused=True)
             if reply is not None:
                 return reply
-        connection = Connection(self.host, self.port, timeout=min(CONNECT_TIMEOUT_SEC, timeout_sec))
+        connection = Connection(self.host, self.port, min(CONNECT_TIMEOUT_SEC, timeout_sec))
+        connection.largest = LARGEST_ANSWER
         try:
             connection.connect()
         except OSError as error:
@@ -129,13 +138,15 @@ class EngineClient:
         response = None
         whole = False
         try:
-            self._allow(connection, deadline)
-            connection.request(method, path, body, flight.headers())
+            connection.deadline = deadline
+            sent = connection.ask(method, path, body, flight.headers())
             response = connection.getresponse()
             headers = cast(Mapping[str, str], response.headers)  # names in any case
-            reply = Reply(response.status, headers, self._read(connection, response, deadline))
-            whole = True
+            reply = Reply(response.status, headers, _read(response))
+            whole = sent
             return reply
+        except TooLarge:
+            raise
         except TimeoutError as error:
             raise TooSlow("no answer in the time that was left") from error
         except (OSError, http.client.HTTPException) as error:
@@ -145,41 +156,49 @@ class EngineClient:
             raise Unreachable(type(error).__name__) from error
         finally:
             flight.remove(connection)
-            if whole and connection.sock is not None and not flight.stopped.is_set():
-                self._idle.append((self._clock(), connection))
-            else:
-                connection.close()
+            self._put_back(connection, whole and not flight.stopped.is_set())
 
-    def _read(self, connection: Connection, response: http.client.HTTPResponse, deadline: float) -> bytes:
-        """The whole body, also one that trickles in, but never beyond the deadline."""
-        pieces: list[bytes] = []
-        try:
-            while response.length != 0:  # None: the length is not known before the end
-                if pieces and connection.sock is not None:
-                    self._allow(connection, deadline)
-                piece = response.read1(READ_BYTES)
-                if not piece:
-                    break
-                pieces.append(piece)
-        finally:
-            response.close()  # of the answer only: the connection lives on
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _allow(self, connection: Connection, deadline: float) -> None:
-        left = deadline - self._clock()
-        if left <= 0:
-            raise TimeoutError
-        connection.sock.settimeout(left)
+    def _put_back(self, connection: Connection, whole: bool) -> None:
+        if whole and self._keeps_in_step(connection) and connection.sock is not None:
+            self._idle.append((self._clock(), connection))
+        else:
+            connection.close()
 
     def _reusable(self) -> Connection | None:
         """The connection that was used last: the others may then grow old and be closed."""
         self.close_idle(IDLE_SEC)
-        try:
-            return self._idle.pop()[1]
-        except IndexError:
-            return None
+        while True:
+            try:
+                connection = self._idle.pop()[1]
+            except IndexError:
+                return None
+            reusable = connection.is_reusable()
+            if self._keeps_in_step(connection) and reusable:
+                return connection
+            connection.close()
+
+    def _keeps_in_step(self, connection: Connection) -> bool:
+        """Whether connections are used again, of which this one may just have shown that they cannot be."""
+        if self._keeps and not connection.in_step:
+            self._keeps = False
+            event(log, "engine.sends_too_much", level=logging.WARNING, host=self.host, port=self.port, way=WAY)
+        return self._keeps
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The whole body, also one that trickles in."""
+    pieces: list[bytes] = []
+    try:
+        while response.length != 0:  # None: the length is not known before the end
+            piece = response.read1(READ_BYTES)
+            if not piece:
+                break
+            pieces.append(piece)
+    finally:
+        response.close()  # of the answer only: the connection lives on
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _hang_up(connection: Connection) -> None:

@@ -6,6 +6,7 @@ be stale after a restart, and the engine sees at once that nobody waits any more
 
 import hashlib
 import http.client
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from socket import SHUT_RDWR
 
 from nimdrum.base.errors import ChatError, EngineUnavailableError
+from nimdrum.engines.connection import Connection, TooLarge
 from nimdrum.engines.wire import own_error
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import Caller
@@ -22,6 +24,10 @@ from nimdrum.session.model import Model
 CONNECT_TIMEOUT_SEC = 5.0
 WATCH_EVERY_SEC = 0.25
 PIECE_BYTES = 1 << 16
+LARGEST_ANSWER = 64 << 20
+"""Of one that is read whole: a long answer with the likelihoods of all its tokens has a quarter of it."""
+FOLD = re.compile(r"\r?\n[ \t]+")
+FIT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class ExchangeError(Exception):
@@ -38,6 +44,10 @@ class Broken(ExchangeError):
 
 class Late(ExchangeError):
     """The time for this request is up."""
+
+
+class Endless(ExchangeError):
+    """The answer is larger than any that is waited for."""
 
 
 class CallerGone(ExchangeError):
@@ -75,15 +85,15 @@ class Exchange:
         self._finished = threading.Event()
         self._gone = gone
         self._deadline = time.monotonic() + timeout_sec
-        self._connection = http.client.HTTPConnection(
-            endpoint.host, endpoint.port, timeout=min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1))
-        )
+        self._connection = Connection(endpoint.host, endpoint.port, min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1)))
         try:
             self._connection.connect()
         except OSError as error:
             raise Refused(f"no connection to the engine ({error.strerror or type(error).__name__})") from error
         self._sock = self._connection.sock  # http.client forgets it once the head is read
-        self._sock.settimeout(max(timeout_sec, 0) + 2 * WATCH_EVERY_SEC)  # the watch is sooner
+        # The watch is sooner.
+        self._connection.deadline = time.monotonic() + max(timeout_sec, 0) + 2 * WATCH_EVERY_SEC
+        self._sock.settimeout(self._connection.allow())
         try:
             threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
             self._response = self._send(ask)
@@ -91,7 +101,7 @@ class Exchange:
             self.close()
             raise
         self.status = self._response.status
-        self.headers = self._response.headers
+        self.headers = passable(self._response.headers)
 
     def pieces(self) -> Iterator[bytes]:
         """The body, each piece as soon as it is there. Raises Broken, Late or CallerGone."""
@@ -106,8 +116,9 @@ class Exchange:
                 return
             yield piece
 
-    def read(self) -> bytes:
-        """The whole body. Raises as `pieces` does."""
+    def read(self, largest: int = LARGEST_ANSWER) -> bytes:
+        """The whole body. Raises as `pieces` does, and Endless when it has more than `largest` bytes."""
+        self._connection.largest = largest
         return b"".join(self.pieces())
 
     def close(self) -> None:
@@ -135,6 +146,8 @@ class Exchange:
     def _reason(self, error: Exception | None) -> ExchangeError:
         if self._why:
             return self._why
+        if isinstance(error, TooLarge):
+            return Endless("the engine's answer has no end")
         if isinstance(error, TimeoutError):
             return Late("the engine did not answer in time")
         return Broken("the engine's answer broke off")
@@ -149,6 +162,16 @@ class Exchange:
                 with suppress(OSError):
                     self._sock.shutdown(SHUT_RDWR)  # wakes the thread that reads; closing would not
                 return
+
+
+def passable(headers: http.client.HTTPMessage) -> http.client.HTTPMessage:
+    """`headers` as they may be sent on: folded lines are one line, and what holds control characters is left out."""
+    fit = http.client.HTTPMessage()
+    for name, value in headers.items():
+        value = FOLD.sub(" ", value)
+        if name and FIT.fullmatch(value):
+            fit[name] = value
+    return fit
 
 
 CONNECT_AGAIN_SEC = 10.0  # a supervisor notices within a moment that its engine ended, or that an external one is away
@@ -205,6 +228,9 @@ def as_chat_error(error: ExchangeError) -> ChatError:
     if isinstance(error, Late):
         message = "The engine did not answer in time (DRUM_OPENAI_CLIENT_TIMEOUT, or DRUM's limit for one request)."
         return ChatError(message, 504, own_error(message, "timeout", 504))
+    if isinstance(error, Endless):
+        message = "The engine's answer has no end: it is larger than any that makes sense."
+        return ChatError(message, 502, own_error(message, "engine_error", 502))
     if isinstance(error, Broken | Refused):
         message = "The engine's answer broke off; it may be restarting. Ask again."
         return ChatError(message, 503, own_error(message, "engine_unavailable", 503))

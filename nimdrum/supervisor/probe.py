@@ -6,11 +6,13 @@ Each look is one function that never raises for what the other side does or fail
 import http.client
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
+from nimdrum.engines.connection import Connection
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH
 from nimdrum.engines.work import Metrics, Work, find_page
 
@@ -19,6 +21,7 @@ RUNNING_TIMEOUT_SEC = 60.0  # the health route of a saturated engine may take mo
 WORK_TIMEOUT_SEC = 10.0
 TOKEN_TIMEOUT_SEC = 10.0
 LARGEST_BODY = 4 << 20
+SHOWN_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,16 @@ def look_ready(address: Address, timeout_sec: float) -> Health:
         status, body = _request(address, "GET", MODELS_PATH, timeout_sec)
         if status != http.client.OK:
             return Health(False, None, f"{MODELS_PATH} answers {status}")
-        names = [entry["id"] for entry in json.loads(body)["data"]]
+        names = [entry["id"] for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
     except OSError as error:
         return Health(False, None, f"no answer ({error.strerror or type(error).__name__})", answered=False)
-    except (http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+    except (http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
         return Health(False, None, f"answers, but not as a model server does ({type(error).__name__})")
     if address.model is None and names:
-        return Health(True, str(names[0]), "ready")
+        return Health(True, names[0], "ready")
     if address.model in names:
         return Health(True, address.model, "ready")
-    listed = ", ".join(map(str, names)) or "nothing"
+    listed = ", ".join(names)[:SHOWN_CHARACTERS] or "nothing"
     return Health(False, None, f"{MODELS_PATH} lists {listed}, not {address.model}")
 
 
@@ -106,11 +109,12 @@ def _request(
     address: Address, method: str, path: str, timeout_sec: float, body: bytes | None = None
 ) -> tuple[int, bytes]:
     # http.client knows no proxies, which is what loopback wants.
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout_sec)
+    connection = Connection(address.host, address.port, timeout_sec)
+    connection.deadline, connection.largest = time.monotonic() + timeout_sec, LARGEST_BODY
     try:
         connection.request(method, path, body, {"Connection": "close", "Content-Type": "application/json"})
         response = connection.getresponse()
-        return response.status, response.read(LARGEST_BODY)
+        return response.status, response.read()
     finally:
         connection.close()
 

@@ -15,7 +15,7 @@ from nimdrum.session.caller import current_caller
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import ChatSpan
-from nimdrum.web.stream import EVENT_STREAM, end_with_answer, error_of, read_chunks, well_formed
+from nimdrum.web.stream import EVENT_STREAM, end_with_answer, error_of, read_chunks, status_of_code, well_formed
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -136,8 +136,7 @@ def _opened(chunks: Chunks, span: ChatSpan) -> Iterator["ChatCompletionChunk"]:
         return iter(())
     if (error := error_of(first)) is not None:
         chunks.close()  # now, and not when whoever keeps the error lets go of it
-        status = error["code"] if isinstance(error["code"], int) and 400 <= error["code"] <= 599 else 502
-        raise ChatError(str(error["message"]), status, error)
+        raise ChatError(str(error["message"]), status_of_code(error["code"]), error)
     end_with_answer(chunks.close)
     return _watched(first, chunks, span)
 
@@ -177,10 +176,10 @@ def _document(exchange: Exchange) -> dict[str, Any]:
         exchange.close()
     if exchange.status != OK:
         told = read_error(exchange.status, body)
-        status = exchange.status if exchange.status >= 400 else 502
+        status = exchange.status if 400 <= exchange.status < 600 else 502
         raise ChatError(told.message, status, told.for_openai(), exchange.headers.get("Retry-After"))
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")
         document = json.loads(text)
     except (ValueError, RecursionError):
         raise _no_answer("JSON") from None

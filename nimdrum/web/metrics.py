@@ -144,7 +144,7 @@ def _engine_page(endpoint: Endpoint, metrics: Metrics) -> str:
         except ExchangeError:
             return None
         try:
-            return exchange.read()[:LARGEST_PAGE] if exchange.status == 200 else None
+            return exchange.read(LARGEST_PAGE) if exchange.status == 200 else None
         except ExchangeError:
             return None
         finally:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nimdrum.engines.wire import clean, own_error, read_error
-from nimdrum.session.exchange import Broken, CallerGone, Exchange, ExchangeError, as_chat_error
+from nimdrum.session.exchange import Broken, CallerGone, Endless, Exchange, ExchangeError, as_chat_error
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 
 EVENT_STREAM = "text/event-stream"
 LINE_END = re.compile(r"\r\n|\n|\r")
+LARGEST_EVENT = 4 << 20
 
 
 def events(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The data of each event, as the HTML standard reads `text/event-stream`; other fields are skipped."""
+    """The data of each event, as the HTML standard reads `text/event-stream`; other fields are skipped.
+
+    Raises Endless for an event of more than LARGEST_EVENT characters.
+    """
     data: list[str] = []
+    room = LARGEST_EVENT
     for line in _lines(pieces):
+        room -= len(line) + 1
         if not line:
             if data:
                 yield "\n".join(data)
-            data = []
+            data, room = [], LARGEST_EVENT
+        elif room < 0:
+            raise Endless("an event has no end")
         elif line.startswith("data"):
             name, _, value = line.partition(":")
             if name == "data":
@@ -47,6 +55,8 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
         *lines, rest = LINE_END.split(text)
         rest += held
         yield from lines
+        if len(rest) > LARGEST_EVENT:
+            raise Endless("a line has no end")
 
 
 END = "[DONE]"
@@ -135,17 +145,20 @@ def _document(data: str) -> dict[str, Any]:
         choices = document.setdefault("choices", [])
         error = document.get("error")
         if error:
-            return {
-                "error": read_error(
-                    int(error.get("code") or 500) if isinstance(error, dict) else 500, data.encode()
-                ).for_openai()
-            }
+            status = status_of_code(error.get("code") if isinstance(error, dict) else None)
+            return {"error": read_error(status, data.encode("utf-8", "replace")).for_openai()}
         document.pop("error", None)
         if all(isinstance(choice["delta"], dict) for choice in choices):
             return well_formed(document, data)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         pass
     return {"error": own_error("The engine sent an event that is no chat completion chunk.", "engine_error", 502)}
+
+
+def status_of_code(code: object) -> int:
+    """The HTTP status that an error object means with its `code`, which may be anything."""
+    digits = str(code) if isinstance(code, int | str) else ""
+    return int(digits) if re.fullmatch("[45][0-9][0-9]", digits) else 502
 
 
 def well_formed(document: dict[str, Any], source: str) -> dict[str, Any]:
