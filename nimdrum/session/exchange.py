@@ -81,6 +81,7 @@ class Exchange:
 
         Raises Refused, Broken, Late or CallerGone.
         """
+        self.endpoint = endpoint
         self._why: ExchangeError | None = None
         self._finished = threading.Event()
         self._gone = gone
@@ -197,30 +198,40 @@ def time_limit_sec(model: Model) -> float:
     return min(model.settings.client_timeout_sec, model.drums_limit_sec)
 
 
-def call_engine(model: Model, caller: Caller, ask: Callable[[Endpoint], Ask]) -> Exchange:
-    """Send what `ask` makes for the engine's present endpoint; the head of the answer is there when this returns.
+class EngineCall:
+    """One request of `caller` to the engine: ask where it is, make the request, send it; all within one time limit."""
 
-    A request that comes while the engine starts waits for it. Asked again is only where nothing was sent yet.
-    Raises ChatError (503, 504), EngineStartError or EngineUnavailableError.
-    """
-    deadline = time.monotonic() + time_limit_sec(model)
-    refused_since: float | None = None
-    while True:
-        endpoint = model.attachment.wait_ready(
-            min(model.row_timeout_sec, deadline - time.monotonic()), stopped=caller.gone
-        )
-        try:
-            return Exchange(endpoint, ask(endpoint), deadline - time.monotonic(), caller.gone)
-        except Refused as error:
-            now = time.monotonic()
-            refused_since = now if refused_since is None else refused_since
-            if now - refused_since > CONNECT_AGAIN_SEC or now >= deadline or caller.gone():
-                raise EngineUnavailableError(
-                    "The engine could not be reached: it may be restarting. Try again."
-                ) from error
-            time.sleep(CONNECT_PAUSE_SEC)
-        except ExchangeError as error:
-            raise as_chat_error(error) from error
+    def __init__(self, model: Model, caller: Caller) -> None:
+        self._model = model
+        self._caller = caller
+        self._deadline = time.monotonic() + time_limit_sec(model)
+
+    def ready(self) -> Endpoint:
+        """Where the engine is; a request that comes while it starts waits for it.
+
+        Raises EngineStartError or EngineUnavailableError.
+        """
+        left = self._deadline - time.monotonic()
+        return self._model.attachment.wait_ready(min(self._model.row_timeout_sec, left), stopped=self._caller.gone)
+
+    def send(self, ask: Ask, endpoint: Endpoint) -> Exchange:
+        """Send `ask`; the head of the answer is there when this returns. Sent again, to where the engine is by then, is
+        only what was not sent yet. Raises ChatError (503, 504), EngineStartError or EngineUnavailableError."""
+        refused_since: float | None = None
+        while True:
+            try:
+                return Exchange(endpoint, ask, self._deadline - time.monotonic(), self._caller.gone)
+            except Refused as error:
+                now = time.monotonic()
+                refused_since = now if refused_since is None else refused_since
+                if now - refused_since > CONNECT_AGAIN_SEC or now >= self._deadline or self._caller.gone():
+                    raise EngineUnavailableError(
+                        "The engine could not be reached: it may be restarting. Try again."
+                    ) from error
+                time.sleep(CONNECT_PAUSE_SEC)
+            except ExchangeError as error:
+                raise as_chat_error(error) from error
+            endpoint = self.ready()
 
 
 def as_chat_error(error: ExchangeError) -> ChatError:

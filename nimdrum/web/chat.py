@@ -10,9 +10,8 @@ from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, own_error, read_error, with_system_prompt
-from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
-from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
+from nimdrum.session.exchange import Ask, EngineCall, Exchange, ExchangeError, as_chat_error, own_headers
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import ChatSpan
 from nimdrum.web.stream import EVENT_STREAM, end_with_answer, error_of, read_chunks, status_of_code, well_formed
@@ -90,16 +89,13 @@ def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str]
     caller = current_caller(headers)
     defaults = _defaults(model.settings) if model.settings.apply_defaults_to_chat else None
     span = ChatSpan(params)
-
-    def ask(endpoint: Endpoint) -> Ask:
+    try:
+        call = EngineCall(model, caller)
+        endpoint = call.ready()
         body = chat_body(params, endpoint.model, defaults)
         span.asked(body, endpoint)
-        return Ask(
-            "POST", CHAT_PATH, [*HEADERS, *own_headers(model, caller), *span.headers()], json.dumps(body).encode()
-        )
-
-    try:
-        exchange = call_engine(model, caller, ask)
+        own = [*HEADERS, *own_headers(model, caller), *span.headers()]
+        exchange = call.send(Ask("POST", CHAT_PATH, own, json.dumps(body).encode()), endpoint)
         if exchange.headers.get_content_type() == EVENT_STREAM and exchange.status == OK:
             return _opened(read_chunks(exchange, str(params.get("model") or "")), span)
         answer = _completion(exchange)
@@ -117,7 +113,8 @@ def list_models(model: Model) -> list[Any]:
     from openai.types import Model as OpenAIModel
 
     caller = current_caller()
-    exchange = call_engine(model, caller, lambda endpoint: Ask("GET", MODELS_PATH, own_headers(model, caller)))
+    call = EngineCall(model, caller)
+    exchange = call.send(Ask("GET", MODELS_PATH, own_headers(model, caller)), call.ready())
     entries = _document(exchange).get("data")
     if not isinstance(entries, list):
         raise _no_answer("list of models")

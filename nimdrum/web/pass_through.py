@@ -11,9 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from nimdrum.base.errors import HTTPStatusError
 from nimdrum.engines.wire import SHOWN_CHARACTERS, clean
-from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
-from nimdrum.session.exchange import Ask, Exchange, ExchangeError, as_chat_error, call_engine, own_headers
+from nimdrum.session.exchange import Ask, EngineCall, Exchange, ExchangeError, as_chat_error, own_headers
 from nimdrum.session.model import Model
 from nimdrum.web.bodies import read_body
 from nimdrum.web.stream import EVENT_STREAM
@@ -159,16 +158,10 @@ def pass_through(model: Model, root: str, path: str) -> Any:
     caller = current_caller()
     body = read_body(request, model.settings.max_request_mb) if request.method in ("POST", "PUT") else None
     headers = [*to_engine(request.headers.items()), *own_headers(model, caller)]
-    where: list[Endpoint] = []
-
-    def ask(endpoint: Endpoint) -> Ask:
-        where.append(endpoint)
-        return Ask(request.method, target, headers, body)
-
-    exchange = call_engine(model, caller, ask)
-    response = Response(
-        _body(exchange), status=exchange.status, headers=to_caller(exchange.headers.items(), where[-1].url, root)
-    )
+    call = EngineCall(model, caller)
+    exchange = call.send(Ask(request.method, target, headers, body), call.ready())
+    kept = to_caller(exchange.headers.items(), exchange.endpoint.url, root)
+    response = Response(_body(exchange), status=exchange.status, headers=kept)
     length = exchange.headers.get("Content-Length")
     if length is not None and exchange.headers.get("Transfer-Encoding") is None:
         response.headers["Content-Length"] = length

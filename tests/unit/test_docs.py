@@ -1,5 +1,6 @@
 """What the pages tell people to type and to read exists: options, parameters, configuration files, links."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -12,8 +13,12 @@ from nimdrum.engines.config_file import read_engine_config
 from nimdrum.tools.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ALL_PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/weights").glob("*.md"))]
+FOLDERS = ("nimdrum", "tests", "benchmarks", "examples", "requirements", "docs")
+FILES = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")} | {
+    p.name for p in ROOT.glob("*.py")
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -50,3 +55,36 @@ def test_links(page: Path) -> None:
             assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
     for named in re.findall(r"`(docs/[\w/.-]+)`", text):
         assert (ROOT / named).exists(), named
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.name)
+def test_places(page: Path) -> None:
+    """Every file and folder of the project that a page names is there, every module too: what moves takes its name along."""
+    text = page.read_text(encoding="utf-8")
+    for named in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*[\w/]", text):
+        assert (ROOT / named).exists() or (page.parent / named).exists(), named
+    for named in re.findall(r"(?<![\w/.-])((?:[\w-]+/)+[\w-]+\.py)\b", text):
+        assert (ROOT / named).exists(), f"{named}: write it from the top of the project"
+    for named in re.findall(r"`([\w-]+\.py)`", text):
+        assert named in FILES, named
+    for named in re.findall(r"\bnimdrum\.([a-z]\w*)", text):
+        assert (ROOT / "nimdrum" / named).is_dir() or (ROOT / "nimdrum" / f"{named}.py").is_file(), f"nimdrum.{named}"
+
+
+def test_every_kind_of_row_error_is_explained() -> None:
+    """The README's table has each that the code gives, and no other. `empty_answer` stands beside an answer."""
+    given = {"empty_answer"}
+    for file in (ROOT / "nimdrum/scoring").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            found: ast.AST | None = None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "RowFailure":
+                found = node.args[0]
+            elif (
+                isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "kind"
+            ):
+                found = node.value
+            branches = (found.body, found.orelse) if isinstance(found, ast.IfExp) else (found,)
+            given |= {each.value for each in branches if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("The kinds of row error:")[2].partition("\n\nWhen no row")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == given

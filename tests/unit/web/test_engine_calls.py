@@ -22,9 +22,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import load_settings
 from nimdrum.session.attach import Endpoint
-from nimdrum.session.caller import connection_ended
+from nimdrum.session.caller import Caller, connection_ended
 from nimdrum.session.counters import Counters
-from nimdrum.session.exchange import Ask, Broken, CallerGone, Exchange, Late, Refused
+from nimdrum.session.exchange import Ask, Broken, CallerGone, EngineCall, Exchange, Late, Refused
+from nimdrum.supervisor.state import Phase
 from nimdrum.web import chat
 from nimdrum.web.stream import error_of
 
@@ -134,6 +135,21 @@ def test_half_an_answer_is_broken(engine: Engine) -> None:  # noqa: F811
     engine.reply = nothing
     with pytest.raises(Broken):
         Exchange(endpoint(engine), Ask("GET", "/"), 5)
+
+
+def test_what_was_not_sent_is_sent_to_where_the_engine_is_by_then(face: Face, engine: Engine) -> None:  # noqa: F811
+    """A restarted engine may have another port; the answer says which it was."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        face.says(Phase.RUNNING, host="127.0.0.1", port=closed.getsockname()[1], model="served", engine_pid=1)
+
+        def moves() -> bool:
+            face.runs(engine)
+            return False
+
+        call = EngineCall(face.model, Caller(gone=moves))
+        exchange = call.send(Ask("GET", "/"), call.ready())
+    assert (exchange.endpoint, exchange.read()) == (endpoint(engine), b"{}")
 
 
 def test_the_kernel_knows_when_the_caller_hung_up() -> None:
