@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from nimdrum.base.settings import Settings
@@ -13,14 +13,20 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What all rows of a call have in common."""
+    """What all rows of a call have in common: the settings of these names, and the model.
+
+    All but model, system prompt and n are fields of the request under the same name, left out when they are None.
+    """
 
     model: str
     system_prompt: str | None
-    max_tokens: int
+    max_tokens: int | None
     temperature: float | None
     n: int
     response_format: dict[str, Any] | None = None
+
+
+REQUEST_FIELDS = [field.name for field in fields(Sampling) if field.name not in ("model", "system_prompt", "n")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +44,15 @@ NOTHING_OWN = Own()
 
 
 def sampling_of(settings: Settings, model: str) -> Sampling:
-    return Sampling(
-        model, settings.system_prompt, settings.max_tokens, settings.temperature, settings.n, settings.response_format
-    )
+    return Sampling(model, **{field.name: getattr(settings, field.name) for field in fields(Sampling)[1:]})
 
 
 def with_own(sampling: Sampling, own: Own) -> Sampling:
     """`sampling` as this row wants it."""
     if own is NOTHING_OWN:
         return sampling
-    return replace(
-        sampling,
-        system_prompt=sampling.system_prompt if own.system_prompt is None else own.system_prompt,
-        max_tokens=sampling.max_tokens if own.max_tokens is None else own.max_tokens,
-        temperature=sampling.temperature if own.temperature is None else own.temperature,
-    )
+    given = {name: getattr(own, name) for name in ("system_prompt", "max_tokens", "temperature")}
+    return replace(sampling, **{name: value for name, value in given.items() if value is not None})
 
 
 def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Message] | None = None) -> bytes:
@@ -62,12 +62,8 @@ def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Me
     `max_tokens` and not its successor, which 1.x refuses too.
     """
     asked = [{"role": "user", "content": prompt}] if conversation is None else conversation
-    messages = with_system_prompt(asked, sampling.system_prompt)
-    body: dict[str, Any] = {"model": sampling.model, "messages": messages, "max_tokens": sampling.max_tokens}
-    if sampling.temperature is not None:
-        body["temperature"] = sampling.temperature
+    body: dict[str, Any] = {"model": sampling.model, "messages": with_system_prompt(asked, sampling.system_prompt)}
+    body |= {name: value for name in REQUEST_FIELDS if (value := getattr(sampling, name)) is not None}
     if n > 1:
         body["n"] = n
-    if sampling.response_format is not None:
-        body["response_format"] = sampling.response_format
     return json.dumps(body).encode()
