@@ -1,64 +1,36 @@
-"""The choice of engine: never the wrong model by accident. The external one is planned here, too."""
+"""The choice of engine: never the wrong model by accident."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
-from nimdrum.base.hosting import LOOPBACK, PLATFORM_VARIABLES, Hosting
+from nimdrum.base.hosting import PLATFORM_VARIABLES, Hosting
 from nimdrum.base.settings import Settings
-from nimdrum.engines import llamacpp, nim
-from nimdrum.engines.config_file import CONFIG_FILE, EngineConfig, read_engine_config
+from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.environment import NETWORK
 from nimdrum.engines.kind import EngineKind
 from nimdrum.engines.plan import EnginePlan, Limits
 
 AUTO = "auto"
-EXTERNAL_PORT = 8000
 
 
-def plan_external(
-    plan: EnginePlan, settings: Settings, hosting: Hosting, config: EngineConfig, found: object
-) -> EnginePlan:
-    """How to reach an engine that runs elsewhere: a sidecar, NIM Operator, another host. Raises SettingsError."""
-    if config.env or config.args:
-        raise SettingsError(
-            f"{CONFIG_FILE} is there, but an external engine is not started here, so that nothing in it would have an "
-            "effect. Remove the file, and configure the engine where it is started."
-        )
-    if settings.artifacts_uri:
-        raise SettingsError(
-            "model_artifacts_uri is set, but the engine is external: it has its weights already. Empty the parameter."
-        )
-    return replace(
-        plan,
-        line="external engine",
-        host=settings.server_host or LOOPBACK,
-        port=settings.server_port or EXTERNAL_PORT,
-    )
+def find_kinds() -> tuple[EngineKind, ...]:
+    """The `KIND` of each module of this room that has one, in the order in which `auto` looks for them."""
+    modules = [import_module(f"{__package__}.{name}") for _, name, _ in iter_modules([str(Path(__file__).parent)])]
+    return tuple(sorted((m.KIND for m in modules if hasattr(m, "KIND")), key=lambda kind: kind.auto_place))
 
 
-EXTERNAL = EngineKind(
-    name="external",
-    find=lambda settings, hosting: settings.server_host,
-    plan=plan_external,
-    looked_for=lambda hosting: "an external engine (runtime parameter DR_NIM_SERVER_HOST is empty: set it)",
-    health_path=nim.KIND.health_path,
-    bounds=nim.KIND.bounds,
-    takes_flags=True,  # they are refused with its environment, in words of its own
-)
-
-KINDS = (nim.KIND, EXTERNAL, llamacpp.KIND)
-"""All kinds of engine, in the order in which `auto` looks for them."""
-
-
-def plan_engine(settings: Settings, hosting: Hosting, kinds: Sequence[EngineKind] = KINDS) -> EnginePlan:
+def plan_engine(settings: Settings, hosting: Hosting, kinds: Sequence[EngineKind] | None = None) -> EnginePlan:
     """The plan for the engine that `settings` ask for, given what is here.
 
-    `auto` takes the first of `kinds` of which something is here. Raises EngineNotFoundError, which lists what was
-    looked for, and SettingsError.
+    `auto` takes the first of `kinds` (those of `find_kinds`) of which something is here. Raises EngineNotFoundError,
+    which lists what was looked for, and SettingsError.
     """
-    kind, found = _choose(settings.engine, settings, hosting, kinds)
+    kind, found = _choose(settings.engine, settings, hosting, find_kinds() if kinds is None else kinds)
     config = read_engine_config(hosting.code_dir)
     if not kind.takes_flags:
         config.refuse_args(kind.name)

@@ -13,12 +13,14 @@ from nimdrum.engines.work import KNOWN, Metrics
 
 @dataclass(frozen=True)
 class EngineKind:
-    """One kind of engine. `choose.KINDS` lists them; that list is all that has to hear of a new one."""
+    """One kind of engine. `choose.find_kinds` finds the `KIND` of every module of this room."""
 
     name: str
     """The word for the runtime parameter `engine`, small letters."""
+    auto_place: int
+    """Where `auto` looks for it: in the order of these numbers."""
     find: Callable[[Settings, Hosting], Any]
-    """What is here of it, or None. `auto` takes the first kind that finds something."""
+    """What is here of it, or None."""
     plan: Callable[[EnginePlan, Settings, Hosting, EngineConfig, Any], EnginePlan]
     """The first argument completed: what to start and how to reach it, given what `find` found (None where the user
     named an engine of which nothing is here). Raises EngineNotFoundError and SettingsError."""

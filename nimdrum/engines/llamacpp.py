@@ -90,6 +90,7 @@ def slots(cores: int) -> int:
 
 KIND = EngineKind(
     name="llamacpp",
+    auto_place=3,
     find=lambda settings, hosting: embedded_model(),
     plan=plan_llamacpp,
     looked_for=lambda hosting: (

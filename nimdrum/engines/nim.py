@@ -170,6 +170,7 @@ def _scripts(hosting: Hosting) -> str:
 
 KIND = EngineKind(
     name="nim",
+    auto_place=1,
     find=lambda settings, hosting: find_nim(hosting.image_root),
     plan=plan_nim,
     looked_for=lambda hosting: f"a NIM image ({_scripts(hosting)}: build the image FROM one)",

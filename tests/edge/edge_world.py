@@ -17,7 +17,7 @@ from s3_server import CREDENTIAL
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import KINDS, plan_engine
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.kind import EngineKind
 from nimdrum.session.attach import attach
 from nimdrum.session.model import Model
@@ -83,7 +83,7 @@ class World:
         }
         return Hosting(**{**defaults, **changes})
 
-    def model(self, kinds: Sequence[EngineKind] = KINDS, **parameters: Any) -> Model:
+    def model(self, kinds: Sequence[EngineKind] | None = None, **parameters: Any) -> Model:
         """What `load_model` returns, from the same pieces but without DRUM. Released when the test ends."""
         hosting = self.hosting()
         settings = load_settings(hosting.code_dir, parameters.get)
@@ -92,7 +92,7 @@ class World:
         self.models.append(model)
         return model
 
-    def ready_model(self, kinds: Sequence[EngineKind] = KINDS, **parameters: Any) -> Model:
+    def ready_model(self, kinds: Sequence[EngineKind] | None = None, **parameters: Any) -> Model:
         model = self.model(kinds, **parameters)
         model.ready(READY_SEC)
         return model

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from edge_world import World
 
-from nimdrum.engines.choose import KINDS
+from nimdrum.engines.choose import find_kinds
 from nimdrum.scoring.score import score_frame
 
 MODULE = """
@@ -24,6 +24,7 @@ def plan(plan, settings, hosting, config, script):
 
 KIND = EngineKind(
     name="other",
+    auto_place=9,
     find=lambda settings, hosting: hosting.image_root / "opt/nim/start_server.sh",
     plan=plan,
     looked_for=lambda hosting: "another engine",
@@ -44,7 +45,7 @@ def test_a_kind_from_a_module_of_its_own_answers_rows(world: World, tmp_path: Pa
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    model = world.ready_model((*KINDS, module.KIND), engine="other")
+    model = world.ready_model((*find_kinds(), module.KIND), engine="other")
     assert model.attachment.plan.bounds.ceiling == 3
     answers = score_frame(pd.DataFrame({"promptText": [f"Say {i}" for i in range(12)]}), model)
     assert list(answers["row_error"]) == [""] * 12

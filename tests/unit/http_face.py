@@ -18,7 +18,8 @@ from flask.testing import FlaskClient
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import EXTERNAL, plan_engine
+from nimdrum.engines import external
+from nimdrum.engines.choose import plan_engine
 from nimdrum.session.attach import Attachment
 from nimdrum.session.model import Model
 from nimdrum.supervisor.rundir import create_run_dir
@@ -116,7 +117,7 @@ class Face:
     """The model as `load_model` returns it, a Flask app with our routes, and a hand on the state file."""
 
     def __init__(self, folder: Path, **parameters: Any) -> None:
-        settings = load_settings(ROOT, {"engine": EXTERNAL.name, **parameters}.get)
+        settings = load_settings(ROOT, {"engine": external.KIND.name, **parameters}.get)
         self.run_dir = create_run_dir(folder / "state", "code-00000000-ffffffffffff")
         self._lock = try_lock(self.run_dir.supervisor_lock)
         hosting = Hosting(
@@ -131,7 +132,7 @@ class Face:
             state_root=folder / "state",
             environ={"URL_PREFIX": ""},
         )
-        self.attachment = Attachment(plan_engine(settings, hosting, (EXTERNAL,)), self.run_dir, None)
+        self.attachment = Attachment(plan_engine(settings, hosting, (external.KIND,)), self.run_dir, None)
         self.model = Model(settings, hosting, self.attachment)
 
     def client(self, prefix: str = "", more: Callable[[Flask], None] = lambda app: None) -> FlaskClient:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from nimdrum.engines.choose import AUTO, KINDS
+from nimdrum.engines.choose import AUTO, find_kinds
 from nimdrum.tools import CODE_DIR
 from nimdrum.tools.doctor import checks_machine as machine
 from nimdrum.tools.doctor import checks_setup as setup
@@ -66,7 +66,7 @@ WIDEST = 140
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option(
     "--engine",
-    type=click.Choice([AUTO, *(kind.name for kind in KINDS)]),
+    type=click.Choice([AUTO, *(kind.name for kind in find_kinds())]),
     help="Look as if the runtime parameter engine had this value.",
 )
 @click.option("--cpu", is_flag=True, help="The same as --engine llamacpp: a machine without a GPU.")

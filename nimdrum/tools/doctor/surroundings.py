@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from nimdrum.base.settings import Settings
-from nimdrum.engines.choose import KINDS
+from nimdrum.engines.choose import find_kinds
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.tools import Listing
@@ -156,7 +156,7 @@ class Facts:
 
     @property
     def uses_gpus(self) -> bool:
-        return any(kind.uses_gpus for kind in KINDS if kind.name == self.engine)
+        return any(kind.uses_gpus for kind in find_kinds() if kind.name == self.engine)
 
     @property
     def line(self) -> int:

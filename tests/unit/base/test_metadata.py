@@ -11,7 +11,7 @@ from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParamete
 
 from nimdrum.base.parameters import Parameter, convert, read_parameters, replace_table, table
 from nimdrum.base.settings import LOG_LEVELS, load_settings
-from nimdrum.engines.choose import AUTO, KINDS
+from nimdrum.engines.choose import AUTO, find_kinds
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
@@ -65,7 +65,7 @@ def test_each_definition_is_complete(parameter: Parameter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("engine", (AUTO, *(kind.name for kind in KINDS))), ("NIM_LOG_LEVEL", LOG_LEVELS)]
+    ("name", "words"), [("engine", (AUTO, *(kind.name for kind in find_kinds()))), ("NIM_LOG_LEVEL", LOG_LEVELS)]
 )
 def test_descriptions_list_the_allowed_words(name: str, words: tuple[str, ...]) -> None:
     """DataRobot shows the description and no list of choices."""

@@ -10,8 +10,8 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines import llamacpp, nim
-from nimdrum.engines.choose import EXTERNAL, plan_engine
+from nimdrum.engines import external, llamacpp, nim
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor.engine import tenth_told
@@ -29,7 +29,7 @@ def plan(
     hosting = read_hosting(code_dir, environ or {}, ["drum", "score"])
     kinds = (
         replace(nim.KIND, find=lambda settings, hosting: image),
-        EXTERNAL,
+        external.KIND,
         replace(llamacpp.KIND, find=lambda settings, hosting: Path("/packages/model.gguf")),
     )
     return plan_engine(load_settings(ROOT, raw.get), hosting, kinds)

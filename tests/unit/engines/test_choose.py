@@ -9,8 +9,8 @@ import pytest
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines import llamacpp, nim
-from nimdrum.engines.choose import EXTERNAL, plan_engine
+from nimdrum.engines import external, llamacpp, nim
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 
@@ -23,7 +23,7 @@ def choose(image: NimImage | None = None, embedded: Path | None = None, **raw: A
     hosting = read_hosting("/opt/code", {"NIMDRUM_IMAGE_ROOT": "/image"}, ["drum", "score"])
     kinds = (
         replace(nim.KIND, find=lambda settings, hosting: image),
-        EXTERNAL,
+        external.KIND,
         replace(llamacpp.KIND, find=lambda settings, hosting: embedded),
     )
     return plan_engine(load_settings(ROOT, raw.get), hosting, kinds)

@@ -8,7 +8,8 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
-from nimdrum.engines.choose import EXTERNAL, plan_engine
+from nimdrum.engines import external
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.plan import EnginePlan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -19,7 +20,7 @@ def plan(**raw: Any) -> EnginePlan:
     environ = {"NGC_API_KEY": KEY, "HF_TOKEN": KEY, "HOME": "/root"}
     hosting = read_hosting("/opt/code", environ, ["drum", "score"])
     raw = {"engine": "external", "NGC_API_KEY": {"credentialType": "api_token", "apiToken": KEY}, **raw}
-    return plan_engine(load_settings(ROOT, raw.get), hosting, (EXTERNAL,))
+    return plan_engine(load_settings(ROOT, raw.get), hosting, (external.KIND,))
 
 
 def test_it_has_its_weights_already() -> None:
@@ -68,6 +69,6 @@ def test_an_engine_config_without_an_engine_is_refused(tmp_path: Path, content: 
     file = tmp_path / "engine_config.json"
     file.write_text(content)
     with pytest.raises(SettingsError, match=r"engine_config\.json is there.*not started here"):
-        plan_engine(settings, hosting, (EXTERNAL,))
+        plan_engine(settings, hosting, (external.KIND,))
     file.write_text('{"env": {}}')
-    assert plan_engine(settings, hosting, (EXTERNAL,)).engine == "external"
+    assert plan_engine(settings, hosting, (external.KIND,)).engine == "external"

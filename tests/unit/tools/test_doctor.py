@@ -11,8 +11,8 @@ import pytest
 
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import Settings, load_settings
-from nimdrum.engines import llamacpp, nim
-from nimdrum.engines.choose import EXTERNAL, plan_engine
+from nimdrum.engines import external, llamacpp, nim
+from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import Listing, Profile, Verdict
 from nimdrum.supervisor.state import EngineState, Phase
@@ -49,7 +49,7 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
     hosting = read_hosting("/nowhere", {}, ["drum", "server"])
     kinds = (
         dataclasses.replace(nim.KIND, find=lambda settings, hosting: image),
-        EXTERNAL,
+        external.KIND,
         dataclasses.replace(llamacpp.KIND, find=lambda settings, hosting: Path("/model.gguf")),
     )
     try:
