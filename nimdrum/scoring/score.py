@@ -1,5 +1,6 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ class _Call:
         if self.flight.stopped.is_set():
             return
         if isinstance(answer, TryAgain):
-            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec)
+            # A row keeps its thread.
+            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec, threading.get_ident())
         else:
             self.traffic.window.note(False)
             self.traffic.gate.answered()
