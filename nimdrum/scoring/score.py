@@ -61,8 +61,9 @@ class _Rows:
 
     def __init__(self, frame: pd.DataFrame, prompt_column: str, per_row_columns: bool) -> None:
         self.own = own_columns(frame, prompt_column) if per_row_columns else {}
+        empty = frame.empty and not len(frame.columns)  # a JSON array without a record names no column
         conversations_only = MESSAGES in self.own and prompt_column not in frame.columns
-        self.prompts = [""] * len(frame) if conversations_only else prompts_of(frame, prompt_column)
+        self.prompts = [""] * len(frame) if empty or conversations_only else prompts_of(frame, prompt_column)
 
     def is_empty(self, index: int) -> bool:
         return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
