@@ -1,5 +1,6 @@
 """The frame that goes back to DRUM: one row out for each row in, the answer first, the rest beside it. Pure."""
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,6 +11,7 @@ from nimdrum.scoring.row import Result
 
 EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_tokens", "latency_sec", "attempts")
 REASONING = "reasoning"
+LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
 
 
@@ -35,7 +37,16 @@ def assemble(
     if extra_columns:
         check_target(target, n)
         columns |= _extra(results, n, reasoning)
-    return pd.DataFrame(columns, dtype=object)
+    return pd.DataFrame({name: list(map(_one_record, cells)) for name, cells in columns.items()}, dtype=object)
+
+
+def _one_record(cell: object) -> object:
+    """`cell` so that it stays in its record: DRUM writes CSV without quotes around a lone carriage return, which every
+    reader takes for the end of a line, and Python 3.10 reads no NUL. Nothing else is changed, also no `=` or `@` at the
+    beginning: an answer is data, and a spreadsheet's formulas are for whoever opens it there to prevent."""
+    if isinstance(cell, str) and ("\r" in cell or "\0" in cell):
+        return LONE_RETURN.sub("\n", cell).replace("\0", "\ufffd")
+    return cell
 
 
 def check_target(target: str, n: int) -> None:

@@ -26,6 +26,10 @@ ADMITTING = 1.05
 """An engine that runs so many times what it ran at the last look still takes in new prompts: its queue will shrink."""
 FIRST_STEP = 2
 OVERLOAD_SHARE = 0.02
+MANY_ROWS = 4
+"""What fewer rows are told is theirs: each obeys it by itself."""
+CLOSING_SHARE = 0.5
+"""Of all that happened so much must have been refused before nothing new is sent at all."""
 COOL_DOWN_SEC = 2.0
 LONGEST_CLOSED_SEC = 30.0
 RUNNING_SHARE = 0.5
@@ -37,7 +41,7 @@ PATIENCE = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """One look: what happened in this process since the last one, and what the engine's metrics page says now."""
+    """One look: what happened in this process lately, and what the engine's metrics page says now."""
 
     now_sec: float
     in_flight: int
@@ -45,7 +49,7 @@ class Sample:
     """Most in flight since the last look."""
     answered: int
     overloads: int
-    """Answers that mean "too much" or "not now" (429, 503, lost connections)."""
+    """Rows that were told "too much" or "not now" (429, 503, lost connections)."""
     retry_after_sec: float = 0.0
     """The longest wait that the engine asked for."""
     running: float | None = None
@@ -79,7 +83,7 @@ def first_state(bounds: Bounds) -> State:
 
 def next_limit(state: State, sample: Sample, bounds: Bounds) -> State:
     """The state after `sample`; its limit lies in 1..bounds.ceiling."""
-    if _overloaded(sample):
+    if is_overloaded(sample):
         return _halve(state, sample)
     if sample.now_sec < max(state.cool_until_sec, state.closed_until_sec):
         return replace(state, step=0)
@@ -88,13 +92,16 @@ def next_limit(state: State, sample: Sample, bounds: Bounds) -> State:
     return _by_queue(replace(state, sighted=True), sample, sample.running, sample.waiting, bounds)
 
 
-def _overloaded(sample: Sample) -> bool:
-    return sample.overloads > OVERLOAD_SHARE * (sample.answered + sample.overloads)
+def is_overloaded(sample: Sample) -> bool:
+    """Whether many rows were told so, and not a few among many answers."""
+    return sample.overloads >= max(MANY_ROWS, OVERLOAD_SHARE * (sample.answered + sample.overloads))
 
 
 def _halve(state: State, sample: Sample) -> State:
-    closed = sample.now_sec + min(sample.retry_after_sec, LONGEST_CLOSED_SEC)
-    state = replace(state, step=0, was_pressed=True, closed_until_sec=max(state.closed_until_sec, closed))
+    if sample.overloads >= CLOSING_SHARE * (sample.answered + sample.overloads):
+        closed = sample.now_sec + min(sample.retry_after_sec, LONGEST_CLOSED_SEC)
+        state = replace(state, closed_until_sec=max(state.closed_until_sec, closed))
+    state = replace(state, step=0, was_pressed=True)
     if sample.now_sec < state.cool_until_sec:
         return state  # these failures come from rows that were sent before the last cut
     limit = max(1, min(state.limit, max(1, sample.peak)) // 2)

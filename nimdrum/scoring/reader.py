@@ -16,6 +16,9 @@ from nimdrum.base.errors import BadInputError
 
 UNPROCESSABLE = 422
 MATRIX_MARKET = "%%MatrixMarket"
+FREE_CELLS = 400_000
+CELLS_A_CHARACTER = 4
+"""A row may leave columns out. Where so many cells are missing, a body of a few kilobytes would take hundreds of MB."""
 SHOWN_COLUMNS = 20
 SHOWN_CHARACTERS = 60  # of a column name: without a header line it may be a whole prompt
 
@@ -75,6 +78,7 @@ def _read_csv(text: str) -> pd.DataFrame:
                     continue
                 cells = _fit(cells, width, lines.line_num)
             rows.append(cells)
+            _check_size(width, len(rows), len(text))
     except csv.Error as error:
         raise BadInputError(
             f"The CSV cannot be read: {error}, noticed in line {lines.line_num}. A cell that begins with a double "
@@ -97,27 +101,39 @@ def _fit(cells: list[str], width: int, line: int) -> list[str]:
 
 def _unique(header: list[str]) -> list[str]:
     """The column names, a repeated one with .1, .2, ... as pandas does it."""
-    taken = set(header)
-    names: list[str] = []
+    taken, names = set(header), dict[str, None]()
+    counts: dict[str, int] = {}
     for name in header:
-        candidate, count = name, 0
+        candidate, count = name, counts.get(name, 0)
         while candidate in names or (count and candidate in taken):
             count += 1
             candidate = f"{name}.{count}"
-        names.append(candidate)
-    return names
+        counts[name] = count
+        names[candidate] = None
+    return list(names)
+
+
+def _check_size(columns: int, rows: int, characters: int) -> None:
+    """Raise BadInputError where far more cells are missing than were sent: each of them takes memory."""
+    if columns * rows > FREE_CELLS + CELLS_A_CHARACTER * characters:
+        raise BadInputError(
+            f"The scoring data has {columns} columns, and most rows leave most of them out ({rows} rows so far): too "
+            "many empty cells for data of this size. Send the columns that are needed, or the rows in several parts.",
+            UNPROCESSABLE,
+        )
 
 
 def _read_json(text: str) -> pd.DataFrame:
     try:
-        return _frame_of(json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number))
+        read = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
+        return _frame_of(read, len(text))
     except BadInputError:
         raise
     except (ValueError, RecursionError) as error:
         raise BadInputError(f"The scoring data looks like JSON, but cannot be read: {error}.") from None
 
 
-def _frame_of(records: Any) -> pd.DataFrame:
+def _frame_of(records: Any, characters: int) -> pd.DataFrame:
     if isinstance(records, dict):
         records = [records]
     columns: dict[str, None] = {}
@@ -125,6 +141,7 @@ def _frame_of(records: Any) -> pd.DataFrame:
         if not isinstance(record, dict):
             raise BadInputError(f'Entry {number} of the JSON array is no object. Send [{{"column": "value"}}, ...].')
         columns.update(dict.fromkeys(record))
+    _check_size(len(columns), len(records), characters)
     return _frame([[_cell(record.get(name)) for name in columns] for record in records], list(columns))
 
 

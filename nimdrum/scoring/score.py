@@ -1,5 +1,6 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,8 +61,9 @@ class _Rows:
 
     def __init__(self, frame: pd.DataFrame, prompt_column: str, per_row_columns: bool) -> None:
         self.own = own_columns(frame, prompt_column) if per_row_columns else {}
+        empty = frame.empty and not len(frame.columns)  # a JSON array without a record names no column
         conversations_only = MESSAGES in self.own and prompt_column not in frame.columns
-        self.prompts = [""] * len(frame) if conversations_only else prompts_of(frame, prompt_column)
+        self.prompts = [""] * len(frame) if empty or conversations_only else prompts_of(frame, prompt_column)
 
     def is_empty(self, index: int) -> bool:
         return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
@@ -134,7 +136,8 @@ class _Call:
         if self.flight.stopped.is_set():
             return
         if isinstance(answer, TryAgain):
-            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec)
+            # A row keeps its thread.
+            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec, threading.get_ident())
         else:
             self.traffic.window.note(False)
             self.traffic.gate.answered()

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 
 from nimdrum.engines.plan import Bounds
-from nimdrum.scoring.limiter import Sample, first_state, next_limit
+from nimdrum.scoring.limiter import Sample, first_state, is_overloaded, next_limit
 
 WARM_SEC = 60.0
 COME_BACK_SEC = 0.5
+COUNTED_SEC = 1.0
+"""Rows that are refused within this time count together."""
 
 
 def bounded(bounds: Bounds, max_concurrency: int, connections: int) -> Bounds:
@@ -34,8 +36,10 @@ class Window:
         self._state = first_state(self._bounds)
         self.in_flight = 0
         self._waiters = 0
-        self._peak = self._answered = self._overloads = 0
+        self._peak = self._answered = 0
+        self._refused: set[int] = set()
         self._retry_after_sec = 0.0
+        self._counted_from = clock()
         self._answered_at: float | None = None
         self._free = threading.Condition()
 
@@ -86,33 +90,34 @@ class Window:
                 self._waiters -= 1
                 self._count_in()
 
-    def note(self, overload: bool, retry_after_sec: float | None = None) -> None:
-        """What one request brought: an answer, or a sign that it was too much."""
+    def note(self, overload: bool, retry_after_sec: float | None = None, row: int = 0) -> None:
+        """What one request brought: an answer, or a sign that it was too much. `row` tells rows in flight apart."""
         with self._free:
             if overload:
-                self._overloads += 1
+                self._refused.add(row)
                 self._retry_after_sec = max(self._retry_after_sec, retry_after_sec or 0.0)
             else:
                 self._answered += 1
                 self._answered_at = self._clock()
 
     def look(self, running: float | None = None, waiting: float | None = None) -> bool:
-        """Find the size anew from what happened since the last look and what the engine says; True if it moved."""
+        """Find the size anew from what happened lately and what the engine says; True if it moved."""
         with self._free:
             sample = Sample(
                 self._clock(),
                 self.in_flight,
                 self._peak,
                 self._answered,
-                self._overloads,
+                len(self._refused),
                 self._retry_after_sec,
                 running,
                 waiting,
             )
             before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
             self._peak = self.in_flight
-            self._answered = self._overloads = 0
-            self._retry_after_sec = 0.0
+            if is_overloaded(sample) or sample.now_sec - self._counted_from >= COUNTED_SEC:
+                self._answered, self._refused, self._retry_after_sec = 0, set(), 0.0
+                self._counted_from = sample.now_sec
             if self._waiters:
                 self._free.notify_all()
             return self._state.limit != before

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rude_engine import METRICS, MODELS, RudeEngine, http
 from test_adversary_rows import Place
 
+from nimdrum.engines.work import KNOWN
 from nimdrum.supervisor.probe import Address, look_at_work, look_ready
 
 MODELS_PAGES = {
@@ -62,7 +63,7 @@ def place(tmp_path: Path, engine: RudeEngine) -> Iterator[Place]:
 
 
 def address(engine: RudeEngine) -> Address:
-    return Address("127.0.0.1", engine.port, "/v1/health/ready", None)
+    return Address("127.0.0.1", engine.port, "/v1/health/ready", None, KNOWN)
 
 
 @pytest.mark.parametrize("page", MODELS_PAGES.values(), ids=MODELS_PAGES)

@@ -1,9 +1,11 @@
 """The same engine behind a real `drum server` (gunicorn with gevent): rows, chats, pass-through, and rude callers."""
 
+import csv
 import json
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -11,7 +13,7 @@ import psutil
 import pytest
 import requests
 from adversary_cases import CASES, EITHER, Case, says
-from drum_process import Drum, drum_server
+from drum_process import Drum, drum_score, drum_server
 from edge_world import READY_SEC, World
 from rude_engine import RudeEngine, completion, http
 from three_checks import Held, check_held, check_rows, held_by
@@ -102,6 +104,25 @@ def test_rows_and_chats(server: Server, case: Case) -> None:
         assert status != 200 or text == f"echo: <{case.mark}> chat by {path}"
         assert server.chat("the next", path) == (200, "echo: the next")
     server.is_well()
+
+
+def test_drum_score_writes_one_record_a_row(server: Server, tmp_path: Path) -> None:
+    """Whatever ends a line somewhere is in an answer, an error and the reasoning: as many records as rows."""
+    ends = ("\r", "\r\r", "\r\n", "\n", "\u2028", "\0")
+    for i, end in enumerate(ends):
+        server.engine.acts[f"end {i}"] = says(http(completion(f"<think>a{end}b</think>one{end}two")))
+        error = json.dumps({"error": {"message": f"a{end}b"}}).encode()
+        server.engine.acts[f"error {i}"] = says(http(error, "400 X"))
+    prompts = [f"<{kind} {i}>" for i in range(len(ends)) for kind in ("end", "error")]
+    rows, output = tmp_path / "rows.csv", tmp_path / "answers.csv"
+    rows.write_text("\n".join(["promptText", *prompts]))
+    world = World(tmp_path / "world", server.world.environ)
+    with drum_score(world, rows, output, engine="external", DR_NIM_SERVER_PORT=server.engine.port) as drum:
+        assert drum.exit_code() == 0, drum.printed
+    world.wait_until_empty()
+    with output.open(newline="", encoding="utf-8") as stream:
+        assert len(list(csv.reader(stream))) == 1 + len(prompts)
+    assert len(pd.read_csv(output)) == len(prompts)
 
 
 HEADERS = {

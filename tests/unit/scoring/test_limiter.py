@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nimdrum.scoring.limiter import (
     COOL_DOWN_SEC,
     LONGEST_CLOSED_SEC,
+    MANY_ROWS,
     PATIENCE,
     PRESSED_SAMPLES,
     Bounds,
@@ -111,8 +112,21 @@ def test_a_rare_failure_is_no_overload() -> None:
 @pytest.mark.parametrize(("asked_sec", "closed_sec"), [(0.0, 0.0), (7.0, 7.0), (3600.0, LONGEST_CLOSED_SEC)])
 def test_retry_after_closes_the_window(asked_sec: float, closed_sec: float) -> None:
     """For as long as the engine asked, within reason: each row obeys the whole of it by itself."""
-    state = after(AT_64, replace(BUSY, answered=0, overloads=1, retry_after_sec=asked_sec))
+    state = after(AT_64, replace(BUSY, answered=0, overloads=MANY_ROWS, retry_after_sec=asked_sec))
     assert state.closed_until_sec == 10 + closed_sec
+
+
+@pytest.mark.parametrize("overloads", range(1, MANY_ROWS))
+def test_what_few_rows_are_told_is_theirs(overloads: int) -> None:
+    """Neither cut nor closed, also when nothing was answered meanwhile: each of them waits by itself."""
+    state = after(AT_64, replace(BUSY, answered=0, overloads=overloads, retry_after_sec=3600))
+    assert (state.limit, state.closed_until_sec) == (128, 0.0)
+
+
+def test_it_is_cut_and_not_closed_while_most_are_answered() -> None:
+    """What asks for a pause is a part of the rows; the others must not wait for it."""
+    state = after(AT_64, replace(BUSY, answered=20, overloads=10, retry_after_sec=7))
+    assert (state.limit, state.closed_until_sec) == (32, 0.0)
 
 
 def test_without_metrics_it_is_fixed() -> None:

@@ -107,6 +107,17 @@ def world(*script: Step, **fields: Any) -> World:
     return World(list(script), **fields)
 
 
+def test_a_row_that_ran_out_of_time_says_what_it_met() -> None:
+    """Its place in the window came back too late: the reason is what the engine had said, and not the wait."""
+    w = world(refused(503, "overloaded"))
+    original = w.wait
+    w.wait = lambda seconds: original(seconds + 100)  # type: ignore[method-assign]
+    result = w.sender().send("prompt", 50)
+    assert isinstance(result, RowFailure)
+    assert str(result) == "timed_out: no time was left when its turn came again, after engine_error: overloaded"
+    assert (result.status, result.attempts) == (504, 1)
+
+
 def test_an_answer_at_once() -> None:
     """One request, no wait, and the time that is left as its limit."""
     w = world(said("Paris."))

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from nimdrum.engines.plan import Bounds
-from nimdrum.scoring.window import Window, bounded
+from nimdrum.scoring.limiter import MANY_ROWS
+from nimdrum.scoring.window import COUNTED_SEC, Window, bounded
 
 
 @pytest.mark.parametrize(
@@ -94,11 +95,25 @@ def test_it_is_closed_for_as_long_as_the_engine_asked() -> None:
     """Retry-After: nobody enters before, also when places are free."""
     clock = Clock()
     window = Window(Bounds(8, 8, 8, 8), clock)
-    window.note(overload=True, retry_after_sec=7)
+    for _ in range(20):
+        window.note(overload=True, retry_after_sec=7)  # one row, however often
+    assert not window.look()
+    for row in range(MANY_ROWS):
+        window.note(overload=True, retry_after_sec=7, row=row)
     assert window.look()
     assert not window.enter(0)
     clock.now += 7
     assert window.enter(0)
+
+
+def test_only_rows_that_are_refused_together_count_together() -> None:
+    """Bad luck now and then adds up to nothing."""
+    clock = Clock()
+    window = Window(8, clock)
+    for row in range(20):
+        window.note(overload=True, retry_after_sec=7, row=row)
+        clock.now += COUNTED_SEC
+        assert not window.look()
 
 
 def test_it_is_warm_while_the_engine_answers() -> None:
