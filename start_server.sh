@@ -53,12 +53,13 @@ if command -v nvidia-smi >/dev/null 2>&1; then
 fi
 say "gpus count=$gpu_count"
 
-# The engines that need no GPU here: one that runs elsewhere, and the embedded one.
-needs_gpu=yes
+# The engines that need a GPU here; `uses_gpus` of their kind says the same (nimdrum/engines).
+needs_gpu=no
 case "$(printf '%s' "${MLOPS_RUNTIME_PARAM_engine:-}" | tr '[:upper:]' '[:lower:]')" in
-    *'"external"'* | *'"llamacpp"'*) needs_gpu=no ;;
+    *'"nim"'*) needs_gpu=yes ;;
     '' | *'"auto"'* | *'""'* | *:null* | *': null'*)
         # auto takes an external engine where one is configured and this image holds no NIM (nimdrum/engines/choose.py).
+        needs_gpu=yes
         root="${NIMDRUM_IMAGE_ROOT:-}"
         case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-null}" in
             null | *:null* | *': null'*) ;;

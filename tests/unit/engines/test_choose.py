@@ -10,8 +10,9 @@ from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
 from nimdrum.engines import external, llamacpp, nim
-from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.choose import find_kinds, plan_engine
 from nimdrum.engines.image import NimImage
+from nimdrum.engines.kind import EngineKind
 from nimdrum.engines.plan import EnginePlan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -105,3 +106,19 @@ def test_auto_says_when_it_takes_the_small_model() -> None:
     """Who names it knows what he gets."""
     assert "Not for production" in choose(embedded=MODEL).warning
     assert choose(embedded=MODEL, engine="llamacpp").warning == ""
+
+
+@pytest.mark.parametrize("kind", find_kinds(), ids=lambda kind: kind.name)
+def test_the_start_script_knows_who_needs_a_gpu(kind: EngineKind) -> None:
+    """It looks for one before any Python runs, so it has the words of its own."""
+    script = (ROOT / "start_server.sh").read_text(encoding="utf-8")
+    assert (f"""*'"{kind.name}"'*) needs_gpu=yes""" in script) == kind.uses_gpus, (
+        f"uses_gpus of the engine kind {kind.name} is {kind.uses_gpus}, and start_server.sh says otherwise."
+    )
+
+
+def test_auto_looks_in_an_order_that_is_clear() -> None:
+    """No two kinds have one place, and no two one name."""
+    kinds = find_kinds()
+    assert [kind.name for kind in kinds] == ["nim", "external", "llamacpp"]
+    assert len({kind.auto_place for kind in kinds}) == len(kinds)
