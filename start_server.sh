@@ -100,8 +100,14 @@ default DRUM_WORKER_CONNECTIONS numeric 100
 default DRUM_CLIENT_REQUEST_TIMEOUT numeric 3600
 is_set TARGET_NAME || export TARGET_NAME=resultText  # DataRobot's default; DRUM does not start without one
 
-set -- drum server --language python --target-type textgeneration --code-dir "${CODE_DIR:-/opt/code}" \
-    --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
+# --- The user's model in CODE_DIR, seen through a code folder with this project's hooks in it (docs/models.md) --------
+if ! command -v nimdrum >/dev/null 2>&1; then  # a checkout, where the package is not installed
+    here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+    nimdrum() { PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python3 -m nimdrum "$@"; }
+fi
+code=$(nimdrum code-dir "${CODE_DIR:-/opt/code}") || exit 1
+
+set -- drum server --language python --code-dir "$code" --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
 [ "$$" -eq 1 ] || exec "$@"
 
 # --- As process 1 (docs/decisions/0602): DRUM would be deaf to SIGTERM until it has a handler, and with its end the

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nimdrum.base.errors import SettingsError
-
 MODEL_LINK = ".nimdrum-model"
 """In a code folder that `nimdrum code-dir` made: a link to the user's model."""
 HOOKS, ROUTES = "custom", "custom_flask"
@@ -22,25 +20,18 @@ def model_dir_of(code_dir: str | Path) -> Path:
 
 
 def load_own(model_dir: Path, name: str) -> ModuleType | None:
-    """The user's custom.py or custom_flask.py as a module; None where there is none.
+    """The user's custom.py or custom_flask.py as a module; None where there is none. Raises what the file itself raises.
 
-    It may lie in a folder below, as DRUM allows. What stands beside it can be imported. Raises SettingsError when there
-    are two, and what the file itself raises.
+    Only at the top of the folder: weights may lie below, and with them other people's code. What stands beside it can be
+    imported.
     """
     path = model_dir / f"{name}.py"
     if not path.is_file():
-        found = list(model_dir.rglob(path.name))
-        if len(found) > 1:
-            raise SettingsError(f"{model_dir} has more than one {path.name}: {', '.join(map(str, found))}. Keep one.")
-        if not found:
-            return None
-        path = found[0]
-    for folder in (str(model_dir), str(path.parent)):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        return None
+    if str(model_dir) not in sys.path:
+        sys.path.insert(0, str(model_dir))
     spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SettingsError(f"{path} cannot be imported.")
+    assert spec is not None and spec.loader is not None  # noqa: S101 - a .py file has both
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from nimdrum.base.errors import SettingsError
 from nimdrum.base.own import MODEL_LINK, accepted, load_own, model_dir_of
 
 
@@ -28,24 +27,16 @@ def test_nothing_of_the_users(tmp_path: Path) -> None:
     assert load_own(tmp_path, "custom") is None
 
 
-def test_beside_and_below(tmp_path: Path) -> None:
-    """The file may lie in a folder; it can import what stands beside it and what stands at the top."""
-    (tmp_path / "top_of_model.py").write_text("TOP = 1")
-    below = tmp_path / "src"
-    below.mkdir()
-    (below / "beside_of_model.py").write_text("BESIDE = 2")
-    (below / "custom.py").write_text("from beside_of_model import BESIDE\nfrom top_of_model import TOP\nSUM = BESIDE + TOP")
+def test_what_stands_beside_it(tmp_path: Path) -> None:
+    """A user's custom.py can import what stands beside it; one further down is not theirs: weights bring their own code."""
+    (tmp_path / "beside_of_model.py").write_text("BESIDE = 2")
+    (tmp_path / "model-repo").mkdir()
+    (tmp_path / "model-repo" / "custom.py").write_text("raise RuntimeError")
+    assert load_own(tmp_path, "custom") is None
+    (tmp_path / "custom.py").write_text("from beside_of_model import BESIDE\nSUM = BESIDE + 1")
     module = load_own(tmp_path, "custom")
     assert module is not None
     assert (module.SUM, module.__name__) == (3, "custom")
-
-
-def test_two_are_refused(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "custom.py").touch()
-    with pytest.raises(SettingsError, match=r"more than one custom\.py"):
-        load_own(tmp_path, "custom")
 
 
 def test_keywords_that_a_hook_takes() -> None:
