@@ -60,7 +60,7 @@ case "$(printf '%s' "${MLOPS_RUNTIME_PARAM_engine:-}" | tr '[:upper:]' '[:lower:
     '' | *'"auto"'* | *'""'* | *:null* | *': null'*)
         # auto takes an external engine where one is configured and this image holds no NIM (nimdrum/engines/choose.py).
         root="${NIMDRUM_IMAGE_ROOT:-}"
-        case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-null}" in
+        case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-${OPENAI_HOST:-null}}" in
             null | *:null* | *': null'*) ;;
             *) [ -e "$root/opt/nim/start_server.sh" ] || [ -e "$root/opt/nim/start-server.sh" ] || needs_gpu=no ;;
         esac

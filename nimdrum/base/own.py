@@ -20,10 +20,10 @@ def model_dir_of(code_dir: str | Path) -> Path:
 
 
 def load_own(model_dir: Path, name: str) -> ModuleType | None:
-    """The user's custom.py or custom_flask.py as a module; None where there is none. Raises what the file itself raises.
+    """The user's custom.py or custom_flask.py as a module; None where there is none. Raises what the file raises.
 
-    Only at the top of the folder: weights may lie below, and with them other people's code. What stands beside it can be
-    imported.
+    Only at the top of the folder: weights may lie below, and with them other people's code. What stands beside it can
+    be imported.
     """
     path = model_dir / f"{name}.py"
     if not path.is_file():

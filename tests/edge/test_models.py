@@ -256,7 +256,7 @@ def test_load_model_runs_once(world: World, mode: str) -> None:
         if mode == "sync-2":
             victim = psutil.Process(server.process.pid).children()[0]
             victim.kill()
-            wait_for(lambda: len([c for c in psutil.Process(server.process.pid).children()]) == 2, READY_SEC)
+            wait_for(lambda: len(psutil.Process(server.process.pid).children()) == 2, READY_SEC)
         os.kill(world.starts()[-1]["pid"], signal.SIGKILL)
         wait_for(lambda: len(world.starts()) == 2, READY_SEC)
         server.wait_health(200)
