@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.base.secret import secrets_among
+from nimdrum.base.settings import PREFIX
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import policy
 from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
@@ -38,8 +39,7 @@ class Supervisor:
         self._plan = plan
         self._run_dir = run_dir
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
-        handed_over = {**plan.env, **(plan.prepare.env if plan.prepare else {})}
-        self._tail = LogTail((*plan.secrets, *secrets_among(handed_over)), self._on_line, forward)
+        self._tail = LogTail(_secrets_of(plan), self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1
@@ -79,7 +79,7 @@ class Supervisor:
 
     def _take(self, plan: EnginePlan) -> None:
         """Start this engine instead: its plan was made after the user's load_model."""
-        self._tail.hide(plan.secrets)
+        self._tail.hide(_secrets_of(plan))
         self._plan = plan
         self._engine = Engine(plan, self._run_dir.path, self._tail)
         self._tell_route()
@@ -203,3 +203,12 @@ class Supervisor:
         if self._life.phase is Phase.BACKOFF:
             facts |= {"next_start_sec": self._life.backoff_sec}
         return facts
+
+
+def _secrets_of(plan: EnginePlan) -> tuple[str, ...]:
+    """What must not be in the log: its own secrets, and those among what its processes are handed."""
+    handed_over = {
+        name: value for env in (plan.env, *(step.env for step in plan.prepare)) for name, value in env.items()
+    }
+    parameters = [name for name in handed_over if name.startswith(PREFIX)]  # of these the plan knows better
+    return (*plan.secrets, *secrets_among({name: handed_over[name] for name in handed_over.keys() - parameters}))
