@@ -62,10 +62,17 @@ RUN set -eu; \
         done; \
     fi
 
+# /opt/code is the user's: what they put there is their model (docs/models.md).
 WORKDIR /opt/code
-COPY --chown=1000:0 custom.py custom_flask.py model-metadata.yaml start_server.sh ./
-COPY --chown=1000:0 nimdrum ./nimdrum
-RUN chmod -R g=u /opt/code && chmod a+x start_server.sh
+COPY --chown=1000:0 start_server.sh ./
+COPY LICENSE README.md model-metadata.yaml pyproject.toml /opt/nimdrum/
+COPY nimdrum /opt/nimdrum/nimdrum
+RUN set -eu; \
+    /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
+        --no-build-isolation /opt/nimdrum; \
+    rm -r /opt/nimdrum; \
+    chmod -R g=u /opt/code; \
+    chmod a+x start_server.sh
 
 USER 1000:0
 EXPOSE 8080

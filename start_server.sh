@@ -61,7 +61,7 @@ case "$(printf '%s' "${MLOPS_RUNTIME_PARAM_engine:-}" | tr '[:upper:]' '[:lower:
         # auto takes an external engine where one is configured and this image holds no NIM (nimdrum/engines/choose.py).
         needs_gpu=yes
         root="${NIMDRUM_IMAGE_ROOT:-}"
-        case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-null}" in
+        case "${MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_HOST:-${OPENAI_HOST:-null}}" in
             null | *:null* | *': null'*) ;;
             *) [ -e "$root/opt/nim/start_server.sh" ] || [ -e "$root/opt/nim/start-server.sh" ] || needs_gpu=no ;;
         esac
@@ -101,8 +101,14 @@ default DRUM_WORKER_CONNECTIONS numeric 100
 default DRUM_CLIENT_REQUEST_TIMEOUT numeric 3600
 is_set TARGET_NAME || export TARGET_NAME=resultText  # DataRobot's default; DRUM does not start without one
 
-set -- drum server --language python --target-type textgeneration --code-dir "${CODE_DIR:-/opt/code}" \
-    --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
+# --- The user's model in CODE_DIR, seen through a code folder with this project's hooks in it (docs/models.md) --------
+if ! command -v nimdrum >/dev/null 2>&1; then  # a checkout, where the package is not installed
+    here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+    nimdrum() { PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python3 -m nimdrum "$@"; }
+fi
+code=$(nimdrum code-dir "${CODE_DIR:-/opt/code}") || exit 1
+
+set -- drum server --language python --code-dir "$code" --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
 [ "$$" -eq 1 ] || exec "$@"
 
 # --- As process 1 (docs/decisions/0602): DRUM would be deaf to SIGTERM until it has a handler, and with its end the

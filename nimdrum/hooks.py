@@ -1,8 +1,12 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
+import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -17,21 +21,86 @@ from nimdrum.base.errors import (
     status_of,
 )
 from nimdrum.base.files import check_output
-from nimdrum.base.hosting import is_drum_score, read_hosting, score_output
+from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_output
 from nimdrum.base.log import event, get_logger
-from nimdrum.base.settings import load_settings
+from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
+from nimdrum.base.parameters import not_a_parameter
+from nimdrum.base.secret import credential_values
+from nimdrum.base.settings import Settings, load_settings, unknown_values
 from nimdrum.engines.choose import plan_engine
+from nimdrum.engines.load_model import load_model_step
+from nimdrum.engines.plan import LOAD_MODEL, PREPARING, EnginePlan
 from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
 from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
-from nimdrum.session.model import Model
+from nimdrum.session.model import Model, openai_client
 
+WITH_THE_MODEL = ("score", "score_unstructured", "chat", "transform", "post_process")
+NOT_HOOKS = ("load_model", "fit", "CustomTask", *vars(ModuleType("")), "__file__", "__cached__", "__builtins__")
+COMPLETE_PARAMETERS = ("system_prompt", "max_tokens", "temperature", "n", "response_format")
+MESSAGES = "messages"
 READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why
 
 log = get_logger("hooks")
 
 
 _loaded: Model | None = None
+_own: ModuleType | None = None
+"""The user's custom.py, in a code folder that `nimdrum code-dir` made."""
+
+
+def door(custom_py: str) -> dict[str, Any]:
+    """The content of the custom.py in a code folder that `nimdrum code-dir` made: the user's, with our hooks.
+
+    What DRUM calls is ours, or the user's where they have it. Theirs get what DRUM's own NIM road gives: the served
+    model's name as `model`, and the keywords `base_url` and `openai_client`.
+    """
+    global _own
+    model_dir = model_dir_of(Path(custom_py).parent)
+    _own = load_own(model_dir, HOOKS)
+    names = {} if _own is None else {name: value for name, value in vars(_own).items() if name not in NOT_HOOKS}
+    for name in WITH_THE_MODEL:
+        if name in names:
+            names[name] = _with_the_model(names[name])
+    if lists := names.get("get_supported_llm_models"):
+        listed = _with_the_model(lambda model, _, **keywords: call_own(lists, model, **keywords))
+        names["get_supported_llm_models"] = lambda model: listed(model, None)
+    if init := names.get("init"):
+        names["init"] = lambda code_dir: init(code_dir=str(model_dir))
+    defaults: dict[str, Any] = {
+        "score": lambda data, model, **kwargs: score(data, model),
+        "chat": lambda params, model, **kwargs: chat(params, model, kwargs.get("headers")),
+        "get_supported_llm_models": list_models,
+    }
+    if "score" not in names:  # theirs was written for the frame that DRUM makes
+        defaults["read_input_data"] = read_input_data
+    return {**defaults, **names, "load_model": load_model}
+
+
+def _with_the_model(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A user's hook as DRUM calls it, with the model's name in the place of our `Model`. It waits for the engine."""
+
+    def call(first: Any, second: Any, **keywords: Any) -> Any:
+        from nimdrum.session.caller import current_caller
+
+        model = loaded_model()
+        with http_errors():
+            endpoint = model.ready(stopped=current_caller().gone)
+            arguments = [endpoint.model if isinstance(argument, Model) else argument for argument in (first, second)]
+            client = openai_client(endpoint, model.settings.client_timeout_sec)
+            return call_own(hook, *arguments, **{**keywords, "base_url": endpoint.url, "openai_client": client})
+
+    return call
+
+
+def init_app(app: Any) -> None:
+    """DRUM's Flask extension: the user's, then ours, so that what they refuse never reaches us."""
+    from nimdrum.web.install import install
+
+    model = loaded_model()
+    if own := load_own(model.hosting.code_dir, ROUTES):
+        own.init_app(app)
+    install(app, model)
 
 
 def loaded_model() -> Model:
@@ -53,26 +122,30 @@ def _ending_drum_score() -> Iterator[None]:
 
 
 @_ending_drum_score()
-def load_model(code_dir: str) -> Model:
+def load_model(code_dir: str) -> Any:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
     runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
     SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
-    `drum score` the command ends instead.
+    `drum score` the command ends instead. Called from a user's load_model it has nothing to do: the engine comes after.
     """
     from nimdrum.scoring.frame import check_target
 
     global _loaded
     hosting = read_hosting(code_dir)
+    if PREPARING in hosting.environ:
+        return PREPARING
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)
+    for sentence in unknown_values(hosting.code_dir, hosting.environ, hosting.values_file):
+        log.warning("%s", sentence)
     if output := score_output():
         check_output(output)
     if settings.extra_output_columns:
         check_target(hosting.target_column, settings.n)
-    plan = plan_engine(settings, hosting)
+    plan = _plan(settings, hosting)
     if plan.warning:
         log.warning(plan.warning)
     model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
@@ -99,6 +172,23 @@ def load_model(code_dir: str) -> Model:
     return model
 
 
+def _plan(settings: Settings, hosting: Hosting) -> EnginePlan:
+    """The engine's plan. A user's load_model comes first, and what it leaves on the disk has no part in this one."""
+    own_hook = getattr(_own, "load_model", None) is not None
+    plan = plan_engine(settings, hosting, pending=own_hook)
+    if not own_hook:
+        return plan
+    if not plan.argv:
+        log.warning("load_model of custom.py is not run: the %s is not started here.", plan.line)
+        return plan
+    return replace(
+        plan,
+        prepare=(*plan.prepare, load_model_step(hosting)),
+        secrets=(*plan.secrets, *credential_values(hosting.environ)),
+        identity=(*plan.identity, LOAD_MODEL),
+    )
+
+
 def read_input_data(binary_data: bytes) -> pd.DataFrame:
     """The rows of a CSV or JSON body, every value as text. Bad input is HTTP 400 or 422, and says where."""
     from nimdrum.scoring.reader import read_rows
@@ -107,28 +197,58 @@ def read_input_data(binary_data: bytes) -> pd.DataFrame:
         return read_rows(binary_data)
 
 
-def score(data: pd.DataFrame, model: Model) -> pd.DataFrame:
-    """One row out for each row in; see `nimdrum.scoring.score`."""
+def score(data: pd.DataFrame, model: Model | str) -> pd.DataFrame:
+    """One row out for each row in; see `nimdrum.scoring.score`. In a user's hook `model` is the name that they get."""
     from nimdrum.scoring.score import score_frame
 
     with http_errors():
-        return score_frame(data, model)
+        return score_frame(data, _model(model))
 
 
-def chat(params: dict[str, Any], model: Model, headers: Mapping[str, str] | None = None) -> Any:
+def complete(prompts: pd.DataFrame | Sequence[str | Sequence[Mapping[str, Any]]], **parameters: Any) -> pd.DataFrame:
+    """Answers to many prompts, sent together: what `score` does with a frame, for a `score` that makes its own prompts.
+
+    `prompts` are texts, or lists of chat messages, or a frame with the prompt column. One row comes out for each, in
+    order: the target column with the answer, beside it `row_error` and the other extra columns. `parameters` may be
+    system_prompt, max_tokens, temperature, n and response_format (a dict), in the place of the runtime parameters.
+    Only inside a DRUM process whose load_model has run. Raises as our own `score` does.
+    """
+    from nimdrum.scoring.score import score_frame
+
+    if unknown := set(parameters) - set(COMPLETE_PARAMETERS):
+        raise TypeError("; ".join(not_a_parameter(name, COMPLETE_PARAMETERS) for name in sorted(unknown)))
+    model = loaded_model()
+    settings = replace(model.settings, **parameters)
+    if not isinstance(prompts, pd.DataFrame):
+        texts = all(isinstance(prompt, str) for prompt in prompts)
+        cells = [prompt if isinstance(prompt, str) and texts else json.dumps(_messages(prompt)) for prompt in prompts]
+        prompts = pd.DataFrame({settings.prompt_column if texts else MESSAGES: cells}, dtype=object)
+        settings = replace(settings, per_row_columns=not texts)
+    return score_frame(prompts, replace(model, settings=settings))
+
+
+def _messages(prompt: str | Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+
+
+def _model(model: Model | str) -> Model:
+    return model if isinstance(model, Model) else loaded_model()
+
+
+def chat(params: dict[str, Any], model: Model | str, headers: Mapping[str, str] | None = None) -> Any:
     """A chat completion or a stream of chunks; see `nimdrum.web.chat`."""
-    from nimdrum.web.chat import complete
+    from nimdrum.web.chat import complete as completion
 
     with http_errors():
-        return complete(params, model, headers)
+        return completion(params, _model(model), headers)
 
 
-def list_models(model: Model) -> list[Any]:
+def list_models(model: Model | str) -> list[Any]:
     """The engine's models as `openai` objects, as DRUM wants them."""
     from nimdrum.web.chat import list_models as listed
 
     with http_errors():
-        return listed(model)
+        return listed(_model(model))
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nimdrum.base.own import model_dir_of
+
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
 PLATFORM_VARIABLES = ("DATAROBOT_ENDPOINT", "DATAROBOT_API_TOKEN", "MLOPS_DEPLOYMENT_ID")
@@ -20,6 +22,7 @@ class Hosting:
     """Facts about the DRUM process that loaded the hooks."""
 
     code_dir: Path
+    """The user's model folder, which may not be the one that DRUM was given (`base.own`)."""
     server: bool
     """True in `drum server`, False in `drum score` and when the hooks are used from a script."""
     gunicorn_master: int | None
@@ -34,6 +37,8 @@ class Hosting:
     """Where the container image's files are: / but in tests."""
     state_root: Path
     environ: Mapping[str, str] = field(repr=False)
+    values_file: Path | None = None
+    """DRUM's --runtime-params-file."""
 
 
 def read_hosting(
@@ -45,8 +50,9 @@ def read_hosting(
     """Read the facts. `argv` is DRUM's command line (gunicorn workers have it in sys.argv too)."""
     argv = sys.argv if argv is None else argv
     gunicorn = "DRUM_GUNICORN_DRUM_ARGS" in environ
+    values = _option(argv, "--runtime-params-file") or environ.get("RUNTIME_PARAMS_FILE")
     return Hosting(
-        code_dir=Path(code_dir).resolve(),
+        code_dir=model_dir_of(code_dir),
         server=len(argv) > 1 and argv[1] == "server",
         gunicorn_master=find_master() if gunicorn else None,
         error_server="--with-error-server" in argv
@@ -57,6 +63,7 @@ def read_hosting(
         image_root=Path(environ.get("NIMDRUM_IMAGE_ROOT", "/")),
         state_root=_state_root(environ),
         environ=dict(environ),
+        values_file=Path(values) if values else None,
     )
 
 

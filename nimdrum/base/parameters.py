@@ -4,9 +4,10 @@ README's table of them.
 Pure apart from reading the YAML file. `settings.py` puts the values together.
 """
 
+import difflib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import yaml
 from nimdrum.base.errors import NimdrumError, SettingsError
 
 METADATA_FILE = "model-metadata.yaml"
+PACKAGE = Path(__file__).resolve().parents[1]
+DEFINITIONS = "runtimeParameterDefinitions"
 
 
 @dataclass(frozen=True)
@@ -29,29 +32,94 @@ class Parameter:
     description: str
 
 
-def read_parameters(code_dir: Path) -> dict[str, Parameter]:
-    """The definitions in `code_dir`/model-metadata.yaml by name, in the file's order. Raises SettingsError."""
-    path = code_dir / METADATA_FILE
+def read_parameters(model_dir: Path | None = None) -> dict[str, Parameter]:
+    """The project's parameters by name, in the order of its own list, then the user's own. Raises SettingsError.
+
+    The YAML in `model_dir`, where there is one, changes default, bounds and description of those that it defines.
+    """
+    parameters = {entry["fieldName"]: _parameter(entry) for entry in _definitions(_read(own_list()))}
+    if model_dir is not None:
+        for entry in _definitions(_read(model_dir / METADATA_FILE)):
+            parameters[entry["fieldName"]] = _parameter(entry, parameters.get(entry["fieldName"]))
+    return parameters
+
+
+def read_metadata(model_dir: Path | None) -> dict[str, Any]:
+    """What the project's YAML says, and in its place what the user's does. Raises SettingsError."""
+    return {**_read(own_list()), **({} if model_dir is None else _read(model_dir / METADATA_FILE))}
+
+
+def names_in_list(model_dir: Path | None) -> set[str]:
+    """What the list that travels with a model defines: the user's YAML, or the project's where they have none."""
+    theirs = None if model_dir is None else model_dir / METADATA_FILE
+    return {entry["fieldName"] for entry in _definitions(_read(theirs if theirs and theirs.is_file() else own_list()))}
+
+
+def own_list() -> Path:
+    """In an installed package beside its modules, in a checkout one folder up."""
+    installed = PACKAGE / METADATA_FILE
+    return installed if installed.is_file() else PACKAGE.parent / METADATA_FILE
+
+
+def merged_metadata(model_dir: Path, target_type: str | None) -> str:
+    """The user's YAML with the definitions that it leaves out, and what DRUM demands: a parameters file can set all."""
+    ours, theirs = _read(own_list()), _read(model_dir / METADATA_FILE)
+    missing = {entry["fieldName"]: entry for entry in _definitions(ours)}
+    types = {name: entry["type"] for name, entry in missing.items()}
+    definitions = []
+    for entry in _definitions(theirs):
+        name = entry["fieldName"]
+        missing.pop(name, None)
+        definitions.append({**entry, "type": types.get(name, entry["type"])})
+    demanded = {"name": ours["name"], "type": ours["type"], "targetType": target_type or ours["targetType"]}
+    document = {**demanded, **theirs, DEFINITIONS: [*definitions, *missing.values()]}
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=2**20)
+
+
+def not_a_parameter(name: str, known: Iterable[str]) -> str:
+    """What to say of a value for a parameter that nothing defines."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"{name} is not a runtime parameter" + (f"; did you mean {close[0]}?" if close else ".")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The YAML document; empty where there is no file."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entries = document["runtimeParameterDefinitions"]
-        parameters = [_parameter(entry) for entry in entries]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{path} has no readable runtimeParameterDefinitions ({type(error).__name__}: {error}). "
-            "Restore the file from the project."
-        ) from error
-    return {parameter.name: parameter for parameter in parameters}
+        document = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read ({type(error).__name__}: {error}). Mend it.") from error
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path} is no YAML of the form that docs/models.md shows. Mend it.")
+    return document
 
 
-def _parameter(entry: dict[str, Any]) -> Parameter:
-    return Parameter(
+def _definitions(document: dict[str, Any]) -> list[dict[str, Any]]:
+    entries = document.get(DEFINITIONS) or []
+    if not isinstance(entries, list) or not all(
+        isinstance(e, dict) and {"fieldName", "type"} <= set(e) for e in entries
+    ):
+        raise SettingsError(f"{METADATA_FILE}: each entry of {DEFINITIONS} needs a fieldName and a type. Mend it.")
+    return entries
+
+
+def _parameter(entry: dict[str, Any], ours: Parameter | None = None) -> Parameter:
+    described = Parameter(
         name=entry["fieldName"],
         type=entry["type"],
         default=entry.get("defaultValue"),
         minimum=entry.get("minValue"),
         maximum=entry.get("maxValue"),
         description=" ".join(str(entry.get("description", "")).split()),
+    )
+    if ours is None:
+        return described
+    kept = {"defaultValue": "default", "minValue": "minimum", "maxValue": "maximum"}
+    return replace(
+        described,
+        type=ours.type,
+        **{field: getattr(ours, field) for key, field in kept.items() if entry.get(key) is None},
     )
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import quote, unquote
 
 MASK = "********"
@@ -53,6 +54,31 @@ def _secrets_of(name: str, value: str) -> Iterator[str]:
         if not PLAIN.fullmatch(part):
             yield part
             yield part.partition(" ")[2]
+
+
+KNOWN_FORM = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY|\beyJ[\w-]{8,}\.[\w-]{4,}\."
+    r"|\b(nvapi-|hf_|sk-|gh[opsu]_|github_pat_|glpat-|xox[abpr]-|AKIA|ASIA|AIza|ya29\.)[\w-]{8,}"
+)
+"""Private keys, signed tokens, and keys of makers who give theirs the same first letters."""
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable is not to be handed on: by its name, or by what is in it. Pure."""
+    parts = (part.strip("{}[]() ") for part in _secrets_of(name, value))
+    return bool(SECRET_NAME.search(name) or KNOWN_FORM.search(value)) or any(
+        p and not PLAIN.fullmatch(p) for p in parts
+    )
+
+
+def credential_values(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The secret texts in runtime parameters of type credential, which DRUM has in its environment."""
+    found: list[object] = []
+    for name, text in environ.items():
+        with suppress(ValueError, AttributeError, KeyError, TypeError):
+            if name.startswith("MLOPS_RUNTIME_PARAM_") and '"credential"' in text:
+                found += [value for key, value in json.loads(text)["payload"].items() if key != "credentialType"]
+    return tuple(value for value in found if isinstance(value, str) and len(value) >= SHORTEST)
 
 
 class Secret:

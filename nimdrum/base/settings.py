@@ -6,13 +6,17 @@ because DRUM applies no default at all unless it was started with `--runtime-par
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nimdrum.base.errors import SettingsError
-from nimdrum.base.parameters import convert, read_parameters
+from nimdrum.base.parameters import convert, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
 
 RESPONSE_FORMATS = ("text", "json_object", "json_schema")
@@ -51,6 +55,13 @@ def _check_schema(inner: object) -> None:
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
 ARTIFACTS_TARGETS = ("model", "cache")
 
+PLAIN = {"DR_NIM_SERVER_HOST": "OPENAI_HOST", "DR_NIM_SERVER_PORT": "OPENAI_PORT"}
+"""Plain variables that DRUM's own NIM road reads where the parameter is not set."""
+PREFIX = "MLOPS_RUNTIME_PARAM_"
+DRUMS_OWN = re.compile(
+    "DRUM_.*|CUSTOM_MODEL_WORKERS|LLM_ID|USE_NIM_WATCHDOG|NIM_WATCHDOG_.*|OTEL_.*|DISABLE_MODERATION|MLOPS_.*"
+)
+
 Reader = Callable[[str], Any]
 
 
@@ -67,7 +78,7 @@ class Settings:
     log_level: str
     system_prompt: str | None
     prompt_column: str
-    max_tokens: int
+    max_tokens: int | None
     temperature: float | None
     n: int
     response_format: dict[str, Any] | None
@@ -77,6 +88,7 @@ class Settings:
     max_concurrency: int
     row_timeout_sec: float
     client_timeout_sec: float
+    direct_access_timeout_sec: float
     startup_timeout_sec: float
     max_restarts: int
     max_backoff_sec: float
@@ -95,7 +107,7 @@ class Settings:
     artifacts_target: str
 
 
-def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
+def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings:
     """The settings of this process. `read(name)` gives a parameter's raw value, None when it is not set.
 
     Raises SettingsError, which names the parameter, what was wrong and what is allowed.
@@ -104,11 +116,11 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
     parameters = read_parameters(code_dir)
 
     def value(name: str) -> Any:
-        if name not in parameters:
-            raise SettingsError(
-                f"model-metadata.yaml does not define the runtime parameter {name}. Restore it from the project."
-            )
         return convert(parameters[name], read(name))
+
+    def text(name: str) -> Any:
+        raw = read(name)
+        return None if isinstance(raw, str) and not raw.strip() else convert(parameters[name], raw)
 
     def whole(name: str) -> Any:
         number = value(name)
@@ -130,11 +142,11 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         model_profile=value("NIM_MODEL_PROFILE"),
         max_model_len=whole("NIM_MAX_MODEL_LEN"),
         log_level=word("NIM_LOG_LEVEL", LOG_LEVELS),
-        system_prompt=value("system_prompt"),
+        system_prompt=text("system_prompt"),
         prompt_column=value("prompt_column_name"),
-        max_tokens=whole("max_tokens"),
+        max_tokens=whole("max_tokens") or None,
         temperature=value("temperature"),
-        n=whole("n"),
+        n=whole("n") or 1,
         response_format=read_response_format(value("response_format")),
         split_reasoning=value("split_reasoning"),
         per_row_columns=value("per_row_columns"),
@@ -142,6 +154,7 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
         max_concurrency=whole("max_concurrency"),
         row_timeout_sec=value("row_timeout_sec"),
         client_timeout_sec=value("DRUM_OPENAI_CLIENT_TIMEOUT"),
+        direct_access_timeout_sec=value("NIM_DIRECT_ACCESS_REQUEST_TIMEOUT"),
         startup_timeout_sec=value("startup_timeout_sec"),
         max_restarts=whole("max_watchdog_restarts"),
         max_backoff_sec=value("max_watchdog_backoff_sec"),
@@ -166,8 +179,20 @@ def load_settings(code_dir: Path, read: Reader | None = None) -> Settings:
     return settings
 
 
+def unknown_values(model_dir: Path, environ: Mapping[str, str], values_file: Path | None) -> list[str]:
+    """A sentence for each value that is given for a parameter that nothing defines; DRUM takes no notice of those."""
+    known = read_parameters(model_dir)
+    named = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}
+    given = {name for name in named if not DRUMS_OWN.fullmatch(name)}
+    if values_file is not None:
+        with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):  # what is wrong with the file, DRUM says
+            document = yaml.safe_load(values_file.read_text(encoding="utf-8"))
+            given |= {str(name) for name in document} if isinstance(document, dict) else set()
+    return [not_a_parameter(name, known) for name in sorted(given - set(known))]
+
+
 def drum_reader(name: str) -> Any:
-    """The raw value of a runtime parameter as DRUM reads it; None when it is missing, null or empty.
+    """The raw value of a runtime parameter as DRUM reads it; None when it is missing or null.
 
     DRUM refuses an empty string, and its error texts contain the value, credentials included, so they are
     not passed on. Raises SettingsError with the name only.
@@ -175,12 +200,12 @@ def drum_reader(name: str) -> Any:
     from datarobot_drum import RuntimeParameters
 
     if not RuntimeParameters.has(name):
-        return None
+        return os.environ.get(PLAIN[name]) if name in PLAIN else None
     try:
         return RuntimeParameters.get(name)
     except Exception:
         if _is_empty(os.environ.get(RuntimeParameters.namespaced_param_name(name), "")):
-            return None
+            return ""
     raise SettingsError(
         f"Runtime parameter {name} could not be read: its environment variable is not the JSON object with "
         "'type' and 'payload' that DataRobot sets, or the payload is not of that type. Set it again in DataRobot, "

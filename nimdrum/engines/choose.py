@@ -10,7 +10,7 @@ from typing import Any
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import PLATFORM_VARIABLES, Hosting
 from nimdrum.base.settings import Settings
-from nimdrum.engines.config_file import read_engine_config
+from nimdrum.engines.config_file import EngineConfig, read_engine_config
 from nimdrum.engines.environment import NETWORK
 from nimdrum.engines.kind import EngineKind
 from nimdrum.engines.plan import EnginePlan, Limits
@@ -24,17 +24,19 @@ def find_kinds() -> tuple[EngineKind, ...]:
     return tuple(sorted((m.KIND for m in modules if hasattr(m, "KIND")), key=lambda kind: kind.auto_place))
 
 
-def plan_engine(settings: Settings, hosting: Hosting, kinds: Sequence[EngineKind] | None = None) -> EnginePlan:
-    """The plan for the engine that `settings` ask for, given what is here.
+def plan_engine(
+    settings: Settings, hosting: Hosting, kinds: Sequence[EngineKind] | None = None, *, pending: bool = False
+) -> EnginePlan:
+    """The plan for the engine that `settings` ask for, given what is here (see `EnginePlan.pending`).
 
     `auto` takes the first of `kinds` (those of `find_kinds`) of which something is here. Raises EngineNotFoundError,
     which lists what was looked for, and SettingsError.
     """
     kind, found = _choose(settings.engine, settings, hosting, find_kinds() if kinds is None else kinds)
-    config = read_engine_config(hosting.code_dir)
+    config = EngineConfig() if pending else read_engine_config(hosting.code_dir)
     if not kind.takes_flags:
         config.refuse_args(kind.name)
-    plan = kind.plan(_begin(kind, settings, hosting), settings, hosting, config, found)
+    plan = kind.plan(replace(_begin(kind, settings, hosting), pending=pending), settings, hosting, config, found)
     if plan.argv and plan.port and plan.port == hosting.drum_port:
         raise SettingsError(
             f"Runtime parameter DR_NIM_SERVER_PORT is {plan.port}, which belongs to DRUM itself. "

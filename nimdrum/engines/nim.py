@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import LOOPBACK, Hosting
+from nimdrum.base.parameters import read_parameters
 from nimdrum.base.secret import SECRET_NAME
 from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
@@ -14,17 +15,11 @@ from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
 from nimdrum.engines.kind import EngineKind
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EnginePlan
-from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, decide_route
+from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, Route, decide_route
 from nimdrum.weights.folder import content
 
 DEFAULT_CACHE = "/opt/nim/.cache"
 BACKEND_PORT = 8001  # vLLM or SGLang behind the nginx of 2.x
-RESERVED_PORTS = {
-    8000: "NIM's own default health listener",
-    8001: "NIM's backend",
-    8080: "DRUM",
-    9090: "Dynamo workers",
-}
 FLAGS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
 LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
 
@@ -38,23 +33,27 @@ def plan_nim(
             f"The runtime parameter engine is nim, but this image holds no NIM: there is no {_scripts(hosting)}. "
             "Build the image FROM a NIM image, or set engine to auto."
         )
-    _check_port(settings.server_port)
     if settings.server_host not in (None, LOOPBACK, "localhost"):
         raise SettingsError(
             f"DR_NIM_SERVER_HOST is {settings.server_host!r}, but the engine nim is started here and listens on "
             f"{LOOPBACK}. "
-            "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST empty."
+            "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST (and OPENAI_HOST) empty."
         )
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     configured = config.nim_env(image.line)
     inherited_env = image_env(hosting)
     facts = _facts(settings, hosting, image, inherited_env, configured)
-    route = decide_route(facts)
+    route = _pending_route(facts) if plan.pending else decide_route(facts)
     configured = {name: value for name, value in configured.items() if value or name not in route.unset}
     secrets = {name: key for name, key in facts.keys.items() if name not in route.unset}
     own = {**_settings_env(settings, image, model), **route.env, **configured}
     env = _with_plain_flags({**inherited_env, **secrets, **own})
-    prepare = preparation(settings, hosting, route.fetch_into) if route.fetch_into else None
+    other_ports = (_backend_port(env),) if image.line >= 2 else ()
+    if settings.server_port in other_ports:
+        raise SettingsError(
+            f"Runtime parameter DR_NIM_SERVER_PORT is {settings.server_port}, which NIM's own backend takes. "
+            "Choose another port, or 0 for a free one."
+        )
     command = [str(image.entrypoint)] if image.entrypoint else []
     return replace(
         plan,
@@ -65,13 +64,18 @@ def plan_nim(
         model=model,
         cache=env.get("NIM_CACHE_PATH", DEFAULT_CACHE) if route.uses_cache else None,
         profile=settings.model_profile,
-        other_ports=(_backend_port(env),) if image.line >= 2 else (),
-        prepare=prepare,
+        other_ports=other_ports,
+        prepare=(preparation(settings, hosting, route.fetch_into),) if route.fetch_into else (),
         route=route.name,
         route_reason=route.why,
         secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
         identity=(*_identity({**secrets, **own}, configured), *artifacts_identity(settings)),
     )
+
+
+def _pending_route(facts: Facts) -> Route:
+    into = facts.cache if facts.artifacts_target == "cache" else facts.model_repo
+    return Route("", {}, (), False, "", into if facts.artifacts_uri else None)
 
 
 def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
@@ -125,10 +129,8 @@ def _secret_values(env: dict[str, str]) -> tuple[str, ...]:
 def image_env(hosting: Hosting) -> dict[str, str]:
     """What NIM gets from the container. Parameters that DataRobot also injects as plain variables are left out:
     their values come from Settings, or not at all."""
-    env = inherited(hosting.environ)
-    for name in ("NIM_MODEL_PROFILE", "NIM_MAX_MODEL_LEN", "NIM_LOG_LEVEL", "NIM_SERVED_MODEL_NAME"):
-        env.pop(name, None)
-    return env
+    ours = {*read_parameters(), "NIM_SERVED_MODEL_NAME"}
+    return {name: value for name, value in inherited(hosting.environ).items() if name not in ours}
 
 
 def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, str]:
@@ -154,14 +156,6 @@ def registry_keys(settings: Settings, hosting: Hosting, configured: Mapping[str,
         keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
     keys |= {name: configured[name] for name in KEYS if configured.get(name)}
     return {name: key for name, key in keys.items() if key}
-
-
-def _check_port(port: int) -> None:
-    if port in RESERVED_PORTS:
-        raise SettingsError(
-            f"Runtime parameter DR_NIM_SERVER_PORT is {port}, which belongs to {RESERVED_PORTS[port]}. "
-            "Choose another port, or 0 for a free one."
-        )
 
 
 def _scripts(hosting: Hosting) -> str:

@@ -14,6 +14,11 @@ PORT = "@PORT@"
 """Stands for the engine's port in `argv` and `env` until the supervisor has chosen one."""
 
 
+LOAD_MODEL = "load_model"
+PREPARING = "NIMDRUM_PREPARING"
+"""Set for the process that runs the user's load_model."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What the user allows an engine that does not start or does not stay."""
@@ -36,12 +41,16 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Preparation:
-    """A program that must end well before the engine is started: the fetch of its weights."""
+    """A program that must end well before the engine is started: the fetch of its weights, or the user's load_model."""
 
     argv: tuple[str, ...]
     env: dict[str, str] = field(repr=False)
     request: str = field(repr=False)
     """For its standard input; may hold a credential."""
+    what: str = "Fetching the weights"
+    """For sentences about it."""
+    source: str = "weights"
+    """Begins its lines in the log. A load_model answers with the plan of the engine that is to be started after it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class EnginePlan:
     """Empty when there is nothing to start."""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     """The whole environment of the engine process."""
+    pending: bool = False
+    """Not to be started: something is still to be put on the disk, so what lies there has no part in it."""
     warning: str = ""
     """For the log, once the plan was made."""
     cache: str | None = None
@@ -86,8 +97,10 @@ class EnginePlan:
     """Where DRUM listens or soon will: not for the engine."""
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
-    prepare: Preparation | None = None
-    """What to run before the first start; it has no time limit of its own but must end by itself."""
+    prepare: tuple[Preparation, ...] = ()
+    """What to run before the first start, in order; without a time limit, so each must end by itself."""
+    prepared: bool = False
+    """An earlier supervisor of this engine has run them: a load_model is not run twice."""
     route: str = ""
     """How the engine gets its weights, in a word, and why so, in a sentence; for the log."""
     route_reason: str = ""
@@ -123,6 +136,7 @@ class EnginePlan:
             document[name] = tuple(document[name])
         document["limits"], document["bounds"] = Limits(**document["limits"]), Bounds(**document["bounds"])
         document["metrics"] = Metrics(**{name: tuple(values) for name, values in document["metrics"].items()})
-        if prepare := document["prepare"]:
-            document["prepare"] = Preparation(tuple(prepare["argv"]), prepare["env"], prepare["request"])
+        document["prepare"] = tuple(
+            Preparation(**{**step, "argv": tuple(step["argv"])}) for step in document["prepare"]
+        )
         return cls(**document)

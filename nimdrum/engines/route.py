@@ -113,16 +113,20 @@ def _fetched(facts: Facts) -> Route:
             f"model_artifacts_uri is set, but {facts.model_repo} already holds files that were not fetched. "
             "Empty the folder, or the parameter."
         )
+    _refuse_chosen_key(facts, "model_artifacts_uri fetches the weights", "empty model_artifacts_uri")
     local = _local(facts, str(facts.model_repo), "")
     why = f"the weights are fetched from the store into {facts.model_repo} before the start; no key is passed on."
     return Route("fetched model", local.env, KEYS, True, why, facts.model_repo, uses_cache=False)
 
 
 def _local(facts: Facts, folder: str, reason: str) -> Route:
-    _refuse_chosen_key(facts, f"the weights are local ({folder})", "remove the folder model-repo")
+    if facts.chosen_key in facts.config:
+        _refuse_chosen_key(facts, f"the weights are local ({folder})", "remove the folder model-repo")
+    dropped = f" {facts.chosen_key} is dropped." if facts.chosen_key else ""
     # 1.x reads NAME, 2.x and later read PATH.
     env = {"NIM_MODEL_NAME": folder, "NIM_MODEL_PATH": folder, "HF_HUB_OFFLINE": "1"}
-    return Route("local model", env, KEYS, True, f"{reason}; NIM loads {folder}, and no key is passed on.", None, False)
+    why = f"{reason}; NIM loads {folder}, and no key is passed on.{dropped}"
+    return Route("local model", env, KEYS, True, why, None, False)
 
 
 def _named_folder(facts: Facts, name: str, value: str) -> Route:

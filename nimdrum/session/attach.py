@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nimdrum
@@ -50,6 +50,7 @@ class Attachment:
     plan: EnginePlan = field(repr=False)
     run_dir: RunDir
     _lease: int | None = field(repr=False)
+    _had_supervisor: bool = False
 
     def state(self) -> EngineState | None:
         """What the supervisor says, or None when there is no supervisor."""
@@ -64,7 +65,10 @@ class Attachment:
             raise EngineUnavailableError("This process has let go of the engine and is ending.")
         with locked(self.run_dir.start_lock, START_TIMEOUT_SEC):
             if not is_locked(self.run_dir.supervisor_lock):
-                _start_supervisor(self.plan, self.run_dir)
+                last = read_state(self.run_dir.state) if self._had_supervisor else None
+                prepared = last is not None and last.prepared  # by one that was killed: no load_model runs twice
+                _start_supervisor(replace(self.plan, prepared=prepared), self.run_dir)
+        self._had_supervisor = True
 
     def wait_ready(
         self, timeout_sec: float, stopped: Callable[[], bool] = lambda: False, *, fetch_counts: bool = True

@@ -193,18 +193,18 @@ def own_headers(model: Model, caller: Caller) -> list[tuple[str, str]]:
     return headers
 
 
-def time_limit_sec(model: Model) -> float:
-    """How long one request to the engine may take here."""
-    return min(model.settings.client_timeout_sec, model.drums_limit_sec)
+def time_limit_sec(model: Model, asked_sec: float | None = None) -> float:
+    """How long one request to the engine may take here; `asked_sec` takes the place of the client's time-out."""
+    return min(asked_sec or model.settings.client_timeout_sec, model.drums_limit_sec)
 
 
 class EngineCall:
     """One request of `caller` to the engine: ask where it is, make the request, send it; all within one time limit."""
 
-    def __init__(self, model: Model, caller: Caller) -> None:
+    def __init__(self, model: Model, caller: Caller, asked_sec: float | None = None) -> None:
         self._model = model
         self._caller = caller
-        self._deadline = time.monotonic() + time_limit_sec(model)
+        self._deadline = time.monotonic() + time_limit_sec(model, asked_sec)
 
     def ready(self) -> Endpoint:
         """Where the engine is; a request that comes while it starts waits for it.

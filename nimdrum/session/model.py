@@ -1,11 +1,16 @@
 """What `load_model` returns: the engine as one DRUM process holds it."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.session.attach import Attachment, Endpoint
+
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 REQUEST_MARGIN_SEC = 5.0
 
@@ -35,3 +40,17 @@ class Model:
     def row_timeout_sec(self) -> float:
         """How long one row may take, and so how long a request waits for an engine that is not ready."""
         return min(self.settings.row_timeout_sec, self.drums_limit_sec)
+
+
+_clients: "dict[tuple[int, str, float], OpenAI]" = {}
+
+
+def openai_client(endpoint: Endpoint, timeout_sec: float) -> "OpenAI":
+    """A client for a user's hooks, as DRUM's own NIM road makes it; each process has one, and a fork makes its own."""
+    from openai import OpenAI
+
+    key = (os.getpid(), endpoint.url, timeout_sec)
+    if key not in _clients:
+        _clients.clear()
+        _clients[key] = OpenAI(base_url=f"{endpoint.url}/v1", api_key="fake", timeout=timeout_sec)
+    return _clients[key]

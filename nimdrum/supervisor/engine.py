@@ -1,13 +1,18 @@
 """One engine process at a time, and the fetch of its weights before: started, noticed when it ends, stopped whole."""
 
+import os
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.causes import Cause, find_cause
-from nimdrum.engines.plan import EnginePlan, Preparation
+from nimdrum.engines.load_model import AGAIN, RUN
+from nimdrum.engines.plan import LOAD_MODEL, EnginePlan
 from nimdrum.engines.preflight import look_before_start, shared_memory_bytes
 from nimdrum.supervisor.policy import Failed, Prepared
 from nimdrum.system import process
@@ -23,33 +28,66 @@ log = get_logger("supervisor")
 
 
 class Preparing:
-    """The process of one Preparation. Must be used from the supervisor's main thread."""
+    """The processes of a plan's Preparations, one after another. Must be used from the supervisor's main thread."""
 
-    def __init__(self, preparation: Preparation, run_path: Path, tail: LogTail) -> None:
-        self._preparation = preparation
+    def __init__(self, plan: EnginePlan, run_path: Path, tail: LogTail) -> None:
+        self._left = deque(plan.prepare)
+        self._again = plan.prepared
         self._run_path = run_path
         self._tail = tail
         self._child: Child | None = None
+        self._reader: threading.Thread | None = None
+        self._answer = ""
+
+    @property
+    def what(self) -> str:
+        """What runs now or next, for sentences."""
+        return self._left[0].what if self._left else ""
+
+    @property
+    def plan(self) -> EnginePlan | None:
+        """The plan that a load_model answered, which takes the place of the first one."""
+        return EnginePlan.from_json(self._answer) if self._answer else None
 
     def start(self) -> None:
-        todo = self._preparation
-        self._child = Child(todo.argv, todo.env, "/", str(self._run_path), self._tail, "weights", todo.request)
+        step, argv = self._left[0], self._left[0].argv
+        self._tail.add(f"{step.what} has begun", step.source)
+        with ExitStack() as ours:
+            writing: tuple[int, ...] = ()
+            if step.source == LOAD_MODEL:
+                reading, descriptor = os.pipe()
+                ours.callback(os.close, descriptor)
+                self._reader = threading.Thread(target=self._take_answer, args=(reading,), daemon=True)
+                self._reader.start()
+                argv, writing = (*argv, str(descriptor), AGAIN if self._again else RUN), (descriptor,)
+            run_path = str(self._run_path)
+            self._child = Child(argv, step.env, "/", run_path, self._tail, step.source, step.request, writing)
+
+    def _take_answer(self, descriptor: int) -> None:
+        with os.fdopen(descriptor, encoding="utf-8") as pipe:
+            self._answer = pipe.read()
 
     def outcome(self, ended: Mapping[int, int]) -> Prepared | Failed | None:
         """What its end means, if it is among those that ended (`ended`: process id to exit code)."""
         child = self._child
         if child is None or not child.is_among(ended):
             return None
-        self._child = None
-        event(log, "weights.ended", pid=child.pid, exit_code=child.exit_code)
+        self._child, step = None, self._left[0]
+        event(log, f"{step.source}.ended", pid=child.pid, exit_code=child.exit_code)
         if child.exit_code == 0:
-            return Prepared()
-        # SIGKILL comes from outside, and what has arrived is kept: going on helps. All else would fail again.
+            if self._reader:
+                self._reader.join(FETCH_LAST_WORDS_SEC)
+            self._left.popleft()
+            if not self._left:
+                return Prepared()
+            self.start()
+            return None
         if child.exit_code == -signal.SIGKILL:
-            return Failed("The process that fetches the weights was killed.", retry=True)
+            # From outside. What was fetched is kept, so going on helps; whether a hook may run twice nobody knows.
+            return Failed(f"{step.what} was killed.", retry=step.source != LOAD_MODEL)
         lines = child.last_lines(FETCH_LAST_WORDS_SEC)
         causes = [line.removeprefix(CAUSE) for line in lines if line.startswith(CAUSE)]
-        return Failed(causes[-1] if causes else f"Fetching the weights ended with code {child.exit_code}.", retry=False)
+        return Failed(causes[-1] if causes else f"{step.what} ended with code {child.exit_code}.", retry=False)
 
 
 def tenth_told(line: str) -> int | None:

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.base.secret import secrets_among
+from nimdrum.base.settings import PREFIX
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import policy
 from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
@@ -38,10 +39,9 @@ class Supervisor:
         self._plan = plan
         self._run_dir = run_dir
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
-        handed_over = {**plan.env, **(plan.prepare.env if plan.prepare else {})}
-        self._tail = LogTail((*plan.secrets, *secrets_among(handed_over)), self._on_line, forward)
+        self._tail = LogTail(_secrets_of(plan), self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
-        self._preparing = Preparing(plan.prepare, run_dir.path, self._tail) if plan.prepare else None
+        self._preparing = Preparing(plan, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
@@ -53,7 +53,7 @@ class Supervisor:
             time.monotonic(),
             inherited,
             time.time() - inherited.since if inherited else 0.0,
-            prepared=plan.prepare is None,
+            prepared=not plan.prepare,
         )
 
     def run(self) -> None:
@@ -65,14 +65,24 @@ class Supervisor:
         if leftovers := [*process.sweep(str(self._run_dir.path)), *sweep_abandoned(self._run_dir.path.parent)]:
             event(log, "supervisor.swept", processes=leftovers)
         prune(self._run_dir.path.parent)
-        if self._plan.route:
-            event(log, "weights.route", route=self._plan.route, why=self._plan.route_reason)
+        self._tell_route()
         try:
             self._carry_out()
             while self._life.phase is not Phase.STOPPING:
                 self._look_around()
         finally:
             process.stop_tree(self._plan.stop_timeout_sec)
+
+    def _tell_route(self) -> None:
+        if self._plan.route:
+            event(log, "weights.route", route=self._plan.route, why=self._plan.route_reason)
+
+    def _take(self, plan: EnginePlan) -> None:
+        """Start this engine instead: its plan was made after the user's load_model."""
+        self._tail.hide(_secrets_of(plan))
+        self._plan = plan
+        self._engine = Engine(plan, self._run_dir.path, self._tail)
+        self._tell_route()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._stop_signal = number
@@ -95,6 +105,8 @@ class Supervisor:
             pass
         ended = process.reap()
         if self._preparing and (outcome := self._preparing.outcome(ended)) is not None:
+            if plan := self._preparing.plan:
+                self._take(plan)
             self._apply(outcome)
         if (cause := self._engine.cause_of_end(ended)) is not None:
             # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
@@ -156,7 +168,7 @@ class Supervisor:
     def _report(self) -> None:
         line, cause = self._plan.line, self._life.cause or ""
         messages = {
-            Phase.FETCHING: ("starting", f"The weights for {line} are fetched first."),
+            Phase.FETCHING: ("starting", f"{self._preparing.what if self._preparing else ''} comes before {line}."),
             Phase.STARTING: ("loading" if self._preparing else "starting", f"{line} is starting."),
             Phase.RUNNING: ("ready", f"{line} is ready."),
             Phase.BACKOFF: ("restarting", f"{line} is started again. {cause}"),
@@ -179,6 +191,7 @@ class Supervisor:
             restarts=self._life.restarts,
             cause=self._life.cause,
             last_lines=self._tail.last(STATE_LINES),
+            prepared=self._life.prepared or self._plan.prepared,
         )
 
     def _facts(self) -> dict[str, object]:
@@ -190,3 +203,12 @@ class Supervisor:
         if self._life.phase is Phase.BACKOFF:
             facts |= {"next_start_sec": self._life.backoff_sec}
         return facts
+
+
+def _secrets_of(plan: EnginePlan) -> tuple[str, ...]:
+    """What must not be in the log: its own secrets, and those among what its processes are handed."""
+    handed_over = {
+        name: value for env in (plan.env, *(step.env for step in plan.prepare)) for name, value in env.items()
+    }
+    parameters = [name for name in handed_over if name.startswith(PREFIX)]  # of these the plan knows better
+    return (*plan.secrets, *secrets_among({name: handed_over[name] for name in handed_over.keys() - parameters}))

@@ -15,7 +15,7 @@ class Phase(str, Enum):
     """The state of an engine, in the words that operators know from Supervisor."""
 
     FETCHING = "FETCHING"
-    """Its weights are fetched, before the first start."""
+    """Its weights are fetched, or the user's load_model runs, before the first start."""
     STARTING = "STARTING"
     RUNNING = "RUNNING"
     STALLED = "STALLED"
@@ -43,6 +43,8 @@ class EngineState:
     """One sentence: why the engine last failed, and what to do."""
     last_lines: tuple[str, ...] = ()
     """The end of the engine's log."""
+    prepared: bool = False
+    """What comes before the first start is done."""
 
     @property
     def url(self) -> str:

@@ -79,6 +79,10 @@ class LogTail:
     def mask(self, text: str) -> str:
         return redact(text, self._secrets)
 
+    def hide(self, secrets: Sequence[str]) -> None:
+        """Mask these too from now on."""
+        self._secrets = (*self._secrets, *secrets)
+
     @property
     def longest_secret(self) -> int:
         """Characters of the longest secret."""

@@ -51,6 +51,7 @@ class Child:
         tail: LogTail,
         source: str = "engine",
         request: str | None = None,
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         """`tail` gets the lines of both output streams, as from `source`; `request` is for the standard input.
 
@@ -64,6 +65,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         if request is not None:
             write_request(self._popen, request)

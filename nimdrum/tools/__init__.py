@@ -1,6 +1,9 @@
 """A person's door: `python -m nimdrum`."""
 
+import os
 from pathlib import Path
 
-CODE_DIR = Path(__file__).resolve().parents[2]
-"""The folder that holds this package: the code folder, unless a command is told another."""
+PROJECT = Path(__file__).resolve().parents[2]
+"""The folder that holds this package: in a checkout the whole project."""
+CODE_DIR = Path(os.environ.get("CODE_DIR") or (PROJECT if (PROJECT / "custom.py").is_file() else "."))
+"""The model that commands look at unless they are told another: the container's, the project's own, or the one here."""

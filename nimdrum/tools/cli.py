@@ -11,6 +11,7 @@ from nimdrum import __version__
 from nimdrum.base.errors import NimdrumError, UploadError
 from nimdrum.base.parameters import read_parameters, replace_table, table
 from nimdrum.tools import CODE_DIR
+from nimdrum.tools.code_dir import code_dir
 from nimdrum.tools.doctor.command import doctor
 from nimdrum.tools.upload.command import bundle, upload
 from nimdrum.tools.warm.command import profiles, warm
@@ -79,7 +80,7 @@ def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
 @click.option("--check", "checked", type=FILE, help="Fail if the file's table is old.")
 def parameters(target: Path | None, checked: Path | None) -> None:
     """Print the runtime parameters as the Markdown table that README.md shows."""
-    text = table(read_parameters(CODE_DIR).values())
+    text = table(read_parameters().values())
     path = target or checked
     if path is None:
         click.echo(text)
@@ -92,5 +93,5 @@ def parameters(target: Path | None, checked: Path | None) -> None:
         raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
 
 
-for _command in (bundle, doctor, profiles, upload, warm):  # the ones with a room of their own
+for _command in (bundle, code_dir, doctor, profiles, upload, warm):  # the ones with a room of their own
     main.add_command(_command)

@@ -32,7 +32,7 @@ class Defaults:
     """What the runtime parameters say, for callers who left it out."""
 
     system_prompt: str | None
-    max_tokens: int
+    max_tokens: int | None
     temperature: float | None
 
 
@@ -64,7 +64,7 @@ def _check_choices(n: Any) -> None:
 
 
 def _with_defaults(body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
-    if all(body.get(name) is None for name in LENGTHS):
+    if defaults.max_tokens is not None and all(body.get(name) is None for name in LENGTHS):
         body["max_tokens"] = defaults.max_tokens
     if body.get("temperature") is None and defaults.temperature is not None:
         body["temperature"] = defaults.temperature

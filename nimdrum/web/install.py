@@ -43,6 +43,8 @@ def route_of(path: str) -> str | None:
 
 def install(app: Any, model: Model) -> None:
     """Answer health, metrics and pass-through on `app`, and look after what DRUM answers itself."""
+    if app.extensions.setdefault("nimdrum", model) is not model:
+        return  # a user's custom_flask.py called it as well
     import openai.types.chat  # noqa: F401
 
     import nimdrum.web.chat  # noqa: F401 - the first caller should not wait for imports

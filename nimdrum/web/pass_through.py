@@ -158,7 +158,7 @@ def pass_through(model: Model, root: str, path: str) -> Any:
     caller = current_caller()
     body = read_body(request, model.settings.max_request_mb) if request.method in ("POST", "PUT") else None
     headers = [*to_engine(request.headers.items()), *own_headers(model, caller)]
-    call = EngineCall(model, caller)
+    call = EngineCall(model, caller, model.settings.direct_access_timeout_sec)
     exchange = call.send(Ask(request.method, target, headers, body), call.ready())
     kept = to_caller(exchange.headers.items(), exchange.endpoint.url, root)
     response = Response(_body(exchange), status=exchange.status, headers=kept)

@@ -28,7 +28,10 @@ NEVER = (
     "nimdrum/.env",
     "nimdrum/key.pem",
 )
-MODEL_TOP = {"custom.py", "custom_flask.py", "model-metadata.yaml", "start_server.sh"}
+CONTEXT = set(
+    "Dockerfile .dockerignore env_info.json requirements.txt start_server.sh LICENSE README.md model-metadata.yaml "
+    "pyproject.toml".split()
+)
 
 
 @pytest.fixture
@@ -80,8 +83,8 @@ def test_a_bundle_from_a_clean_clone(clone: Path, clean_environ: dict[str, str])
         "nimdrum/__pycache__/x.py"
     }
     model, context = members(out / "model.tar.gz"), members(out / "context.tar.gz")
-    assert set(model) == MODEL_TOP | modules
-    assert set(context) == MODEL_TOP | modules | {"Dockerfile", ".dockerignore", "env_info.json", "requirements.txt"}
+    assert set(model) == {"model-metadata.yaml"}
+    assert set(context) == CONTEXT | modules
     assert {name for name, mode in {**model, **context}.items() if mode & 0o111} == {"start_server.sh"}
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=out, check=True, capture_output=True)
     assert hashlib.sha256((out / "model.tar.gz").read_bytes()).hexdigest() in first.stdout
@@ -89,6 +92,25 @@ def test_a_bundle_from_a_clean_clone(clone: Path, clean_environ: dict[str, str])
     assert set(before) == {"model.tar.gz", "context.tar.gz", "SHA256SUMS"}
     assert nimdrum(clone, environ, "bundle").returncode == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_bundle_of_a_users_model(clone: Path, clean_environ: dict[str, str], tmp_path: Path) -> None:
+    """All of their files but hidden ones and caches, their YAML and not ours; without one, ours beside theirs."""
+    model = tmp_path / "my-model"
+    for name in ("custom.py", "helpers/a.py", "helpers/__pycache__/a.pyc", "data/rows.csv", ".env", ".git/config"):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text("x = 1\n")
+    environ = {**clean_environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    theirs = {"custom.py", "helpers/a.py", "data/rows.csv"}
+    assert nimdrum(clone, environ, "bundle", "--model-dir", str(model)).returncode == 0
+    archive = clone / "build" / "bundle" / "model.tar.gz"
+    assert set(members(archive)) == theirs | {"model-metadata.yaml"}
+    (model / "model-metadata.yaml").write_text("name: mine\n")
+    assert nimdrum(clone, environ, "bundle", "--model-dir", str(model)).returncode == 0
+    with tarfile.open(archive) as packed:
+        sent = packed.extractfile("model-metadata.yaml")
+        assert sent is not None
+        assert sent.read() == b"name: mine\n"
 
 
 def test_an_upload_plan_from_a_clean_clone(clone: Path, clean_environ: dict[str, str]) -> None:

@@ -84,9 +84,9 @@ def test_a_missing_column_ends_with_the_columns_found(world: World, tmp_path: Pa
 def test_a_bad_parameter_stops_before_anything_starts(world: World, tmp_path: Path) -> None:
     """A value that is not allowed: exit code 1 with its name and what is allowed, and no engine was started."""
     world.fake()
-    with drum_score(world, EXAMPLES, tmp_path / "answers.csv", max_tokens=0) as drum:
+    with drum_score(world, EXAMPLES, tmp_path / "answers.csv", max_tokens=-1) as drum:
         assert drum.exit_code() == 1
-    ends_with(drum, "max_tokens is 0; allowed is a number from 1 to")
+    ends_with(drum, "max_tokens is -1; allowed is a number from 0 to")
     assert world.starts() == []
 
 

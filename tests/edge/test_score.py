@@ -152,14 +152,14 @@ def test_settings_reach_the_engine(world: World) -> None:
 
 
 def test_columns_that_mean_something_else(world: World) -> None:
-    """A table of weather reports: where its columns are taken for settings, rows fail and say which switch helps."""
+    """A table of weather reports changes nothing; where its columns are taken for settings, rows fail and say why."""
     world.fake(record_requests=True)
     frame = pd.DataFrame({"promptText": ["a", "b"], "temperature": ["25.3", "0.5"], "messages": ["12", ""]})
-    out = score_frame(frame, world.ready_model())
+    out = score_frame(frame, world.ready_model(per_row_columns=True))
     assert [error.partition(":")[0] for error in out["row_error"]] == ["bad_row", ""]
     assert "per_row_columns" in out["row_error"][0]
     assert world.requests()[0]["body"]["temperature"] == 0.5
-    out = score_frame(frame, world.ready_model(per_row_columns=False))
+    out = score_frame(frame, world.ready_model())
     assert out["resultText"].tolist() == ["echo: a", "echo: b"]
     assert all("temperature" not in request["body"] for request in world.requests()[1:])
 

@@ -48,7 +48,7 @@ def test_the_engine_gets_the_environment_that_it_needs_and_no_other(world: World
         "NIM_LOG_LEVEL": "injected by the platform",
         "VIRTUAL_ENV": "/opt/venv",
         "PATH": f"/opt/venv/bin:{world.environ['PATH']}",
-        "PYTHONPATH": "/somewhere",
+        "PYTHONPATH": "/opt/venv/lib:/somewhere",
         "DATAROBOT_API_TOKEN": TOKEN,
         "MLOPS_RUNTIME_PARAM_NGC_API_KEY": KEY,
         "SERVER_SOFTWARE": "gunicorn",
@@ -72,7 +72,8 @@ def test_the_engine_gets_the_environment_that_it_needs_and_no_other(world: World
     }
     assert {name: env.get(name) for name in expected} == expected
     assert "/opt/venv/bin" not in env["PATH"].split(":")
-    forbidden = ("PYTHONPATH", "VIRTUAL_ENV", "DATAROBOT_API_TOKEN", "SERVER_SOFTWARE", "NIM_MODEL_NAME")
+    assert env["PYTHONPATH"] == "/somewhere"
+    forbidden = ("VIRTUAL_ENV", "DATAROBOT_API_TOKEN", "SERVER_SOFTWARE", "NIM_MODEL_NAME")
     assert not [name for name in env if name in forbidden or name.startswith(("MLOPS_", "DRUM_"))]
 
 

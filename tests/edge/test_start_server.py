@@ -36,6 +36,7 @@ class Entry:
         self.record.mkdir()
         self.environ = {"PATH": f"{self.bin}:/usr/bin:/bin", "OUT": str(self.record), "HOME": str(folder)}
         self.program("drum", DRUM)
+        self.program("nimdrum", 'echo "made-of $*"')
         self.program("nvidia-smi", ONE_GPU)
 
     def program(self, name: str, script: str) -> None:
@@ -80,11 +81,22 @@ def test_becomes_drum_with_the_platforms_arguments_last(entry: Entry) -> None:
     ours = dict(zip(entry.drum_arguments[1:-4:2], entry.drum_arguments[2:-4:2], strict=True))
     assert ours == {
         "--language": "python",
-        "--target-type": "textgeneration",
-        "--code-dir": "/opt/code",
+        "--code-dir": "made-of code-dir /opt/code",
         "--address": "0.0.0.0:8080",
         "--logging-level": "info",
     }
+
+
+def test_code_dir_names_the_users_model(entry: Entry) -> None:
+    entry.run(CODE_DIR="/some where")
+    assert "made-of code-dir /some where" in entry.drum_arguments
+
+
+def test_a_code_folder_that_cannot_be_made_ends_the_start(entry: Entry) -> None:
+    entry.program("nimdrum", 'echo "Error: model-metadata.yaml cannot be read." >&2; exit 1')
+    done = entry.run()
+    assert (done.returncode, entry.drum_was_started) == (1, False)
+    assert "model-metadata.yaml cannot be read" in done.stderr
 
 
 def test_drums_exit_code_is_the_containers(entry: Entry) -> None:

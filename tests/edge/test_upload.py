@@ -24,7 +24,7 @@ ALL_THERE = {
     "deployments": 1,
     "secrets": 1,
 }
-MODEL_FILES = ["custom.py", "custom_flask.py", "model-metadata.yaml", "nimdrum/__init__.py", "start_server.sh"]
+MODEL_FILES = ["model-metadata.yaml"]
 
 
 def last_version(world: UploadWorld) -> dict[str, Any]:
@@ -209,8 +209,8 @@ def test_the_types_of_parameter_values(upload_world: UploadWorld) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("max_tokenz: 5", "Did you mean max_tokens?"),
-        ("max_tokens: 0", "a number from 1"),
+        ("max_tokenz: 5", "max_tokenz is not a runtime parameter; did you mean max_tokens?"),
+        ("max_tokens: -1", "a number from 0"),
         ("max_tokens: 1.5", "whole number"),
         ("engine: vllm", "allowed are auto, nim"),
         ("split_reasoning: maybe", "true and false"),
@@ -232,20 +232,50 @@ def test_bad_parameters_stop_before_anything_is_sent(upload_world: UploadWorld, 
     assert upload_world.fake.seen == []
 
 
-def test_changed_code_makes_a_new_version(upload_world: UploadWorld) -> None:
+def test_a_changed_model_makes_a_new_version(upload_world: UploadWorld, tmp_path: Path) -> None:
     """The environment stays; with --replace the deployment gets the new version, without it nothing is sent."""
     upload_world.run(*DEPLOY)
-    (upload_world.code_dir / "engine_config.json").write_text('{"env": {}}', encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/engine_config.json").write_text('{"env": {}}', encoding="utf-8")
+    changed = (*DEPLOY, "--model-dir", str(tmp_path / "mine"))
     writes = len(upload_world.fake.writes)
-    refused = upload_world.run(*DEPLOY)
+    refused = upload_world.run(*changed)
     assert (refused.exit_code, len(upload_world.fake.writes)) == (4, writes)
     assert "--replace" in refused.text
-    assert upload_world.run(*DEPLOY, "--replace").exit_code == 0
+    assert upload_world.run(*changed, "--replace").exit_code == 0
+    files = [item["filePath"] for item in last_version(upload_world)["items"]]
+    assert sorted(files)[:2] == ["engine_config.json", "model-metadata.yaml"]
     state = upload_world.fake.state
     assert state.counts() == {**ALL_THERE, "model_versions": 4, "registered_versions": 2}
     (deployment,) = state.deployments.values()
     assert deployment["modelPackage"]["id"] == list(state.registered_versions)[-1]
-    assert "unchanged" in upload_world.run(*DEPLOY).text
+    assert "unchanged" in upload_world.run(*changed).text
+
+
+MINE = """
+name: My own
+type: inference
+targetType: textgeneration
+inferenceModel:
+  targetName: answer
+runtimeParameterDefinitions:
+  - fieldName: my_own
+    type: string
+"""
+
+
+def test_a_users_list_of_parameters(upload_world: UploadWorld, tmp_path: Path) -> None:
+    """Its name and target are the model's, its own parameters can be set, and what it leaves out cannot: DataRobot would
+    refuse that."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/model-metadata.yaml").write_text(MINE, encoding="utf-8")
+    arguments = (*DEPLOY[:2], "--no-credential", "--model-dir", str(tmp_path / "mine"), "--parameters")
+    assert upload_world.run(*arguments, upload_world.parameters("my_own: here")).exit_code == 0
+    assert overrides(last_version(upload_world)) == {"my_own": "here"}
+    (model,) = upload_world.fake.state.models.values()
+    assert (model["name"], model["targetName"]) == ("My own", "answer")
+    left_out = upload_world.run(*arguments, upload_world.parameters("max_tokens: 5"))
+    assert (left_out.exit_code, "max_tokens is not defined in" in left_out.text) == (2, True)
 
 
 @pytest.mark.parametrize("change", ["--egress none", "--gpus 4", "--image-uri registry.example.com/other@sha256:2"])

@@ -24,7 +24,7 @@ def create_model(state: State, request: Request) -> Answer:
         name=str,
         description=str,
         targetType="TextGeneration",
-        targetName="resultText",
+        targetName=str,
         language="python",
     )
     id = state.new_id("model")
@@ -70,7 +70,7 @@ def add_model_version(state: State, request: Request, id: str) -> Answer:
     contents = [p for p in parts if p.name == "file"]
     if [name.rpartition("/")[2] for name in names] != [p.filename for p in contents] or len(set(names)) != len(names):
         raise Wrong("each file needs a path of its own, in the same order")
-    if "requirements.txt" in names or "custom.py" not in names:
+    if "requirements.txt" in names or "model-metadata.yaml" not in names:
         raise Wrong(f"not the files of this model: {names}")
     files = dict(zip(names, (p.content for p in contents), strict=True))
     earlier = of_model(state, id)

@@ -22,8 +22,7 @@ def check_parameters(facts: Facts) -> Finding:
 
 def check_engine(facts: Facts) -> Finding | None:
     if facts.plan_error:
-        # A key beside local weights has a line of its own.
-        return None if _key_and_local(facts) else problem(facts.plan_error)
+        return problem(facts.plan_error)
     plan = facts.plan
     if plan is None:
         return None
@@ -53,11 +52,6 @@ def check_external(facts: Facts) -> Finding | None:
 def check_key(facts: Facts) -> Finding | None:
     if facts.engine != "nim" or facts.settings is None:
         return None
-    if _key_and_local(facts):
-        return problem(
-            f"NGC_API_KEY is set, and the weights are local ({facts.local_model}): with a key NIM calls its registry",
-            "empty the parameter NGC_API_KEY, or remove the folder model-repo",
-        )
     if odd := next((key for key in facts.keys if key.odd), None):
         return problem(f"{odd.name} ({odd.source}) {odd.odd}", "set it again, only the key itself")
     names = ", ".join(f"{key.name} ({key.source})" for key in facts.keys)
@@ -79,10 +73,6 @@ def check_key(facts: Facts) -> Finding | None:
     return problem(
         "no NGC_API_KEY, and no weights here: NIM 1.x cannot download its model", "set NGC_API_KEY, or local weights"
     )
-
-
-def _key_and_local(facts: Facts) -> bool:
-    return bool(facts.local_model and facts.settings and facts.settings.ngc_api_key)
 
 
 def check_profile(facts: Facts) -> Finding | None:
@@ -196,12 +186,10 @@ def check_code_folder(facts: Facts) -> Finding:
     for hook in HOOKS:
         found = [path for path in code.hooks if path.rpartition("/")[2] == hook]
         if len(found) > 1:
-            return problem(
-                f"{len(found)} files called {hook} below {facts.code_dir}: {_some(found)}; DRUM refuses that",
-                "leave only the one at the top (hidden folders count too)",
+            return warning(
+                f"{len(found)} files called {hook} below {facts.code_dir}: {_some(found)}; the one at the top counts",
+                "DRUM refuses such a folder as its --code-dir: give it the one that `nimdrum code-dir` makes",
             )
-    if "custom.py" not in code.hooks:
-        return problem(f"no custom.py in {facts.code_dir}", "restore it, or choose the folder with --code-dir")
     if not code.complete:
         return warning(
             f"only {code.files} files of {facts.code_dir} were looked at in time", "keep large trees elsewhere"

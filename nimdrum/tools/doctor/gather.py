@@ -160,7 +160,7 @@ def _local_model(hosting: Hosting, plan: EnginePlan | None) -> Path | None:
 
 def _fetches_model(plan: EnginePlan | None) -> bool:
     """Into the model folder; the one of a cache is looked at anyway."""
-    return plan is not None and plan.prepare is not None and plan.cache is None
+    return plan is not None and bool(plan.prepare) and plan.cache is None
 
 
 def _gpus(environ: Mapping[str, str], run: Runner) -> Fact[tuple[Gpu, ...] | None]:

@@ -1,7 +1,7 @@
 """What travels to DataRobot, and the bundle: the same as files, with their checksums.
 
-Both lists of files are allow-lists: what is not named here (`.env`, `.git`, caches, tests, virtual environments) never
-travels. Archives of the same sources come out the same each time.
+Of the project nothing travels but what is named here (no `.env`, `.git`, caches, tests, virtual environments); of a
+user's model everything that is not hidden. Archives of the same sources come out the same each time.
 
 context.tar.gz   the Docker build context of the environment
 model.tar.gz     the files of the custom model
@@ -21,12 +21,9 @@ from pathlib import Path
 
 from nimdrum.base.errors import BundleError
 from nimdrum.base.files import replacing
+from nimdrum.base.parameters import METADATA_FILE, own_list
 from nimdrum.tools.upload.saved_image import CHUNK, TIMESTAMP, Image, find_image, save_image
 
-PACKAGE = "nimdrum"
-MODEL_FILES = ("custom.py", "custom_flask.py", "model-metadata.yaml", "start_server.sh")
-OPTIONAL_MODEL_FILES = ("engine_config.json",)
-"""No requirements.txt: in a model it makes DataRobot build another image on top of the environment's."""
 CONTEXT_FILES = ("Dockerfile", ".dockerignore", "env_info.json")
 """Beside what the Dockerfile copies."""
 
@@ -40,17 +37,24 @@ class Packed:
     executable: bool = False
 
 
-def model_files(root: Path) -> list[Packed]:
-    """The files of the custom model. Raises BundleError when one is missing or is not a plain file."""
-    optional = [name for name in OPTIONAL_MODEL_FILES if (root / name).exists()]
-    return _read(root, {*MODEL_FILES, *optional, *_python_files(root, PACKAGE)})
+def model_files(model_dir: Path | None) -> list[Packed]:
+    """The files of the custom model: the user's, and the project's list of parameters where they have none.
+
+    Raises BundleError when one is not a plain file.
+    """
+    files = [] if model_dir is None else _read(model_dir, _visible(model_dir, "*"))
+    if METADATA_FILE not in {file.name for file in files}:
+        files = sorted([*files, *_read(own_list().parent, [METADATA_FILE])], key=lambda file: file.name)
+    return files
 
 
 def context_files(root: Path) -> list[Packed]:
     """The Docker build context: what the Dockerfile copies, and the Dockerfile itself. Raises BundleError."""
     names = set(CONTEXT_FILES)
     for source in copied(_read(root, {"Dockerfile"})[0].content.decode()):
-        names |= _python_files(root, source) if (root / source).is_dir() else {source}
+        names |= (
+            {f"{source}/{name}" for name in _visible(root / source, "*.py")} if (root / source).is_dir() else {source}
+        )
     return _read(root, names)
 
 
@@ -68,11 +72,10 @@ def copied(dockerfile: str) -> list[str]:
     return sources
 
 
-def _python_files(root: Path, folder: str) -> set[str]:
+def _visible(folder: Path, pattern: str) -> set[str]:
+    found = {path.relative_to(folder) for path in folder.rglob(pattern) if path.is_symlink() or not path.is_dir()}
     return {
-        path.relative_to(root).as_posix()
-        for path in (root / folder).rglob("*.py")
-        if not any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(root).parts)
+        path.as_posix() for path in found if not any(part[0] == "." or part == "__pycache__" for part in path.parts)
     }
 
 
@@ -126,14 +129,16 @@ class SavedImage:
     sha256: str
 
 
-def write_bundle(root: Path, out: Path, image_name: str | None, begin: Progress) -> list[tuple[Path, str]]:
+def write_bundle(
+    root: Path, out: Path, image_name: str | None, begin: Progress, model_dir: Path | None = None
+) -> list[tuple[Path, str]]:
     """Write the bundle into the folder `out` and return its files with their SHA-256. Raises BundleError.
 
     Each file is replaced only when its successor is complete. An image of an earlier call stays; the same image is
     not saved again.
     """
     image = find_image(image_name) if image_name else None
-    packages = {CONTEXT: context_files(root), MODEL: model_files(root)}
+    packages = {CONTEXT: context_files(root), MODEL: model_files(model_dir)}
     out.mkdir(parents=True, exist_ok=True)
     sums = []
     for name, files in packages.items():

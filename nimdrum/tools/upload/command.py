@@ -6,9 +6,14 @@ from typing import Any
 
 import click
 
-from nimdrum.tools import CODE_DIR
+from nimdrum.tools import PROJECT
 
 BUNDLE_DIR = Path("build/bundle")
+MODEL_DIR = click.option(
+    "--model-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Your model (docs/models.md): all its files but hidden ones.  [default: the project's model-metadata.yaml]",
+)
 
 
 @click.command()
@@ -20,11 +25,12 @@ BUNDLE_DIR = Path("build/bundle")
     help="Folder for the files; made when it is missing, what is in it is replaced.",
 )
 @click.option("--image", metavar="NAME", help="Also save this image, with docker, podman or buildah.")
-def bundle(out: Path, image: str | None) -> None:
+@MODEL_DIR
+def bundle(out: Path, image: str | None, model_dir: Path | None) -> None:
     """Write what DataRobot needs into files: the Docker context, the model's files, and with --image the built image.
 
-    context.tar.gz is what the Dockerfile copies; model.tar.gz holds the hooks and nimdrum, and engine_config.json where
-    there is one. Nothing else travels. The same sources give the same archives. SHA256SUMS has the checksums.
+    context.tar.gz is what the Dockerfile copies; model.tar.gz holds the files of --model-dir, or the list of parameters
+    alone. Nothing else travels. The same sources give the same archives. SHA256SUMS has the checksums.
     """
     from nimdrum.tools.terminal import Terminal
     from nimdrum.tools.upload.bundle import IMAGE, read_saved_image, write_bundle
@@ -32,7 +38,7 @@ def bundle(out: Path, image: str | None) -> None:
 
     terminal = Terminal()
     try:
-        files = write_bundle(CODE_DIR, out, image, terminal.bytes)
+        files = write_bundle(PROJECT, out, image, terminal.bytes, model_dir)
     finally:
         terminal.close()
     for path, digest in files:
@@ -54,6 +60,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--image-archive", type=FILE, help="The saved image: build/bundle/image.tar.gz.")
 @click.option("--image-uri", metavar="URI", help="An image in a registry that DataRobot can reach.")
 @click.option("--build", is_flag=True, help="Let DataRobot build the image; it must be able to pull the base image.")
+@MODEL_DIR
 @click.option("--parameters", type=FILE, help="Values of runtime parameters, as for DRUM's --runtime-params-file.")
 @click.option("--name", help="Name of the custom model.  [default: that in model-metadata.yaml]")
 @click.option("--environment-name", help="Name of the environment.  [default: that in env_info.json]")

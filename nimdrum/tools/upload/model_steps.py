@@ -25,8 +25,8 @@ from nimdrum.tools.upload.wanted import KEY
 def create_model(upload: Upload, found: Found) -> Found:
     made = dr.CustomInferenceModel.create(
         upload.wanted.model_name,
-        target_type=dr.TARGET_TYPE.TEXT_GENERATION,
-        target_name=upload.wanted.target_name,
+        target_type=dr.TARGET_TYPE.UNSTRUCTURED if upload.wanted.unstructured else dr.TARGET_TYPE.TEXT_GENERATION,
+        target_name=None if upload.wanted.unstructured else upload.wanted.target_name,
         language="python",
         description=f"NVIDIA NIM language model, owned by DRUM hooks (nimdrum {__version__})",
     )

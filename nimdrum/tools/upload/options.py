@@ -9,8 +9,9 @@ import click
 import yaml
 
 from nimdrum.base.errors import UploadError
+from nimdrum.base.parameters import names_in_list, read_metadata
 from nimdrum.base.secret import Secret
-from nimdrum.tools import CODE_DIR
+from nimdrum.tools import PROJECT
 from nimdrum.tools.terminal import Terminal
 from nimdrum.tools.upload.bundle import context_files, fingerprint, model_files, read_saved_image, sha256_of
 from nimdrum.tools.upload.carry_out import run
@@ -22,19 +23,21 @@ from nimdrum.tools.upload.find import look
 from nimdrum.tools.upload.found import Bundle, Found
 from nimdrum.tools.upload.wanted import KEY, Values, Wanted, read_values
 
+TARGET_NAME = "resultText"
+
 
 def upload_with(
     options: dict[str, Any],
     terminal: Terminal,
     environ: Mapping[str, str],
     patience: Patience,
-    code_dir: Path = CODE_DIR,
+    code_dir: Path = PROJECT,
 ) -> None:
     """Do what the command's options say. Raises NimdrumError."""
     token = configured_token()
     terminal.hide(token)
     terminal.hide(environ.get(KEY, "").strip())
-    values = read_values(code_dir, options["parameters"])
+    values = read_values(options["model_dir"], options["parameters"])
     terminal.hide(values.key.reveal() if values.key else None)
     wanted = wanted_of(options, values, terminal, code_dir)
     if options["dry_run"] and token is None:
@@ -65,11 +68,17 @@ def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal, code_
             "(written by `bundle --image`), --image-uri, --build.",
             WRONG_INPUT,
         )
-    metadata = yaml.safe_load((code_dir / "model-metadata.yaml").read_text(encoding="utf-8"))
-    about = yaml.safe_load((code_dir / "env_info.json").read_text(encoding="utf-8"))
+    metadata = read_metadata(options["model_dir"])
+    try:
+        about = yaml.safe_load((code_dir / "env_info.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UploadError(
+            "The environment's files are not installed: upload from a copy of the project.", WRONG_INPUT
+        ) from None
     name = options["name"] or metadata["name"]
     external = values.engine == "external"
-    with_key = not (options["no_credential"] or values.credential_id or external or values.fetched)
+    takes_key = KEY in names_in_list(options["model_dir"])
+    with_key = takes_key and not (options["no_credential"] or values.credential_id or external or values.fetched)
     deployment = options["deployment_name"] or (name if options["deploy"] else None)
     registered = options["registered_model"] or (name if options["register"] or deployment else None)
     return Wanted(
@@ -79,8 +88,9 @@ def wanted_of(options: dict[str, Any], values: Values, terminal: Terminal, code_
         image_archive=archive,
         image_uri=uri,
         model_name=name,
-        target_name=metadata["inferenceModel"]["targetName"],
-        model_files=tuple(model_files(code_dir)),
+        target_name=metadata["inferenceModel"].get("targetName", TARGET_NAME),
+        unstructured=metadata["targetType"] == "unstructured",
+        model_files=tuple(model_files(options["model_dir"])),
         parameters=values.parameters,
         credential_name=options["credential_name"] if with_key else None,
         credential_id=values.credential_id,

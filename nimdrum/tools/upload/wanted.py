@@ -1,6 +1,5 @@
 """What an upload wants to be there in the end, and the file of runtime parameter values that is a part of it."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import yaml
 
 from nimdrum.base.errors import SettingsError, UploadError
-from nimdrum.base.parameters import convert, read_parameters
+from nimdrum.base.parameters import convert, names_in_list, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
 from nimdrum.base.settings import load_settings
 from nimdrum.tools.upload.bundle import Packed
@@ -37,6 +36,7 @@ class Wanted:
     model_name: str
     target_name: str
     model_files: tuple[Packed, ...]
+    unstructured: bool = False
     environment_description: str = ""
     image_archive: Path | None = None
     image_uri: str | None = None
@@ -70,7 +70,7 @@ class Values:
     """The weights are fetched from a store, where an NGC key has no place."""
 
 
-def read_values(code_dir: Path, path: Path | None) -> Values:
+def read_values(model_dir: Path | None, path: Path | None) -> Values:
     """Read a file in the format of DRUM's --runtime-params-file, and check it as the hooks will at their start.
 
     A credential is the id of one in DataRobot; NGC_API_KEY may also be one as DRUM takes it. Raises UploadError for a
@@ -78,12 +78,17 @@ def read_values(code_dir: Path, path: Path | None) -> Values:
     model-metadata.yaml does not define (DRUM ignores it).
     """
     given = _mapping(path) if path else {}
-    defined = read_parameters(code_dir)
+    defined = read_parameters(model_dir)
+    sent = names_in_list(model_dir)
     for name in given:
         if name not in defined:
-            close = difflib.get_close_matches(name, defined, 1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            raise UploadError(f"{path}: {name} is not defined in model-metadata.yaml.{hint}", WRONG_INPUT)
+            raise UploadError(f"{path}: {not_a_parameter(name, defined)}", WRONG_INPUT)
+        if name not in sent:
+            raise UploadError(
+                f"{path}: {name} is not defined in {model_dir}/model-metadata.yaml, and DataRobot takes values for "
+                "what that defines only. Add it there.",
+                WRONG_INPUT,
+            )
     credentials = {name: given.pop(name) for name in [*given] if defined[name].type == "credential"}
     ids = {name: value.strip() for name, value in credentials.items() if isinstance(value, str) and value.strip()}
     key = credentials.pop(KEY, None)
@@ -93,7 +98,7 @@ def read_values(code_dir: Path, path: Path | None) -> Values:
             WRONG_INPUT,
         )
     try:
-        settings = load_settings(code_dir, {**given, KEY: None if isinstance(key, str) else key}.get)
+        settings = load_settings(model_dir, {**given, KEY: None if isinstance(key, str) else key}.get)
         values = {name: convert(defined[name], raw) for name, raw in given.items() if raw not in (None, "")}
     except SettingsError as error:
         raise UploadError(f"{path}: {error}", WRONG_INPUT) from error

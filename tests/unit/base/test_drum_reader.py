@@ -23,29 +23,38 @@ KEY = "nvapi-do-not-show-me"
     [
         ('{"type":"string","payload":"abc"}', "abc"),
         ('{"type":"string","payload":null}', None),
-        ('{"type":"string","payload":""}', None),
+        ('{"type":"string","payload":""}', ""),
         ('{"type":"numeric","payload":5}', 5),
         ('{"type":"numeric","payload":0}', 0),
         ('{"type":"numeric","payload":2.5}', 2.5),
         ('{"type":"numeric","payload":"5"}', "5"),
-        ('{"type":"numeric","payload":""}', None),
+        ('{"type":"numeric","payload":""}', ""),
         ('{"type":"numeric","payload":null}', None),
         ('{"type":"boolean","payload":false}', False),
         ('{"type":"boolean","payload":null}', None),
         ('{"type":"credential","payload":null}', None),
-        ('{"type":"credential","payload":""}', None),
+        ('{"type":"credential","payload":""}', ""),
         (
             '{"type":"credential","payload":{"credentialType":"api_token","apiToken":"k"}}',
             {"credentialType": "api_token", "apiToken": "k"},
         ),
-        ("", None),
-        ("  ", None),
+        ("", ""),
+        ("  ", ""),
     ],
 )
 def test_what_drum_accepts_and_what_counts_as_unset(monkeypatch: pytest.MonkeyPatch, raw: str, value: object) -> None:
-    """DRUM's value as it is; null, the empty payload (which DRUM refuses) and the empty variable are "not set"."""
+    """DRUM's value as it is; null is not set, and the empty payload (which DRUM refuses) is the empty text."""
     monkeypatch.setenv(VARIABLE, raw)
     assert drum_reader(NAME) == value
+
+
+def test_plain_variables_of_drums_own_road(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_HOST and OPENAI_PORT count where the parameter is not set, as they do there."""
+    monkeypatch.setenv("OPENAI_HOST", "sidecar")
+    monkeypatch.setenv("OPENAI_PORT", "9998")
+    assert (drum_reader("DR_NIM_SERVER_HOST"), drum_reader("DR_NIM_SERVER_PORT")) == ("sidecar", "9998")
+    monkeypatch.setenv("MLOPS_RUNTIME_PARAM_DR_NIM_SERVER_PORT", '{"type":"numeric","payload":9997}')
+    assert drum_reader("DR_NIM_SERVER_PORT") == 9997
 
 
 def test_a_missing_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

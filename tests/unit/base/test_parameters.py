@@ -4,11 +4,13 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
+from datarobot_drum.drum.model_metadata import read_model_metadata_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.base.errors import SettingsError
-from nimdrum.base.parameters import METADATA_FILE, Parameter, allowed_numbers, convert, read_parameters
+from nimdrum.base.parameters import METADATA_FILE, Parameter, allowed_numbers, convert, merged_metadata, read_parameters
 
 KEY = "nvapi-do-not-show-me"
 NUMBER = Parameter("limit", "numeric", 7, 0, 100, "")
@@ -178,7 +180,7 @@ def test_definitions_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
         "  - fieldName: a\n    type: string\n    description: >-\n      two\n\n      lines\n"
     )
     parameters = read_parameters(tmp_path)
-    assert list(parameters) == ["b", "a"]
+    assert list(parameters)[-2:] == ["b", "a"]
     assert parameters["b"] == Parameter("b", "numeric", 3, 1, 9, "")
     assert parameters["a"] == Parameter("a", "string", None, None, None, "two lines")
 
@@ -186,21 +188,66 @@ def test_definitions_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(None, id="no file"),
         pytest.param(b"", id="empty"),
         pytest.param(b"a: [", id="broken YAML"),
-        pytest.param(b"name: x\n", id="no definitions"),
-        pytest.param(b"runtimeParameterDefinitions:\n", id="null definitions"),
         pytest.param(b"runtimeParameterDefinitions: text\n", id="text for definitions"),
         pytest.param(b"runtimeParameterDefinitions:\n  - type: string\n", id="definition without a name"),
         pytest.param(b"- a\n", id="a list"),
         pytest.param(b"runtimeParameterDefinitions: caf\xe9\n", id="not UTF-8"),
     ],
 )
-def test_an_unreadable_file_is_a_settings_error(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_file_is_a_settings_error(tmp_path: Path, content: bytes) -> None:
     """Whatever is wrong with the file, the error names it and says what to do."""
-    if content is not None:
-        (tmp_path / METADATA_FILE).write_bytes(content)
+    (tmp_path / METADATA_FILE).write_bytes(content)
     with pytest.raises(SettingsError, match=METADATA_FILE) as caught:
         read_parameters(tmp_path)
-    assert "Restore" in str(caught.value)
+    assert "Mend it" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["name: x\n", "runtimeParameterDefinitions:\n"])
+def test_a_users_file_without_definitions_is_fine(tmp_path: Path, content: str) -> None:
+    (tmp_path / METADATA_FILE).write_text(content)
+    assert read_parameters(tmp_path) == read_parameters()
+
+
+THEIRS = """
+name: "007"
+type: inference
+targetType: textgeneration
+majorVersion: true
+description: |-
+  two
+  lines: "quoted" 'twice' # no comment
+runtimeParameterDefinitions:
+  - fieldName: max_tokens
+    type: string
+    maxValue: 9
+  - fieldName: my_own
+    type: numeric
+    minValue: 0.5
+"""
+
+
+@pytest.mark.parametrize("theirs", [None, THEIRS, "name: only\n"], ids=["none", "much", "little"])
+def test_the_merged_file_is_one_that_drum_takes(tmp_path: Path, theirs: str | None) -> None:
+    """By DRUM's own strict schema: all that is theirs, each of our parameters once, and what DRUM demands."""
+    if theirs:
+        (tmp_path / METADATA_FILE).write_text(theirs)
+    (tmp_path / "merged").mkdir()
+    (tmp_path / "merged" / METADATA_FILE).write_text(merged_metadata(tmp_path, None))
+    merged = read_model_metadata_yaml(tmp_path / "merged")
+    names = [entry["fieldName"] for entry in merged["runtimeParameterDefinitions"]]
+    own = ["my_own"] if theirs == THEIRS else []
+    assert sorted(names) == sorted([*read_parameters(), *own])
+    assert merged["targetType"] == "textgeneration"
+    read = yaml.safe_load((tmp_path / "merged" / METADATA_FILE).read_text())
+    if theirs == THEIRS:
+        assert read["description"] == yaml.safe_load(THEIRS)["description"]
+        assert read["name"] == "007"
+        assert read["runtimeParameterDefinitions"][0] == {"fieldName": "max_tokens", "type": "numeric", "maxValue": 9}
+
+
+def test_the_platforms_target_type_counts_where_the_user_says_none(tmp_path: Path) -> None:
+    assert yaml.safe_load(merged_metadata(tmp_path, "unstructured"))["targetType"] == "unstructured"
+    (tmp_path / METADATA_FILE).write_text(THEIRS)
+    assert yaml.safe_load(merged_metadata(tmp_path, "unstructured"))["targetType"] == "textgeneration"

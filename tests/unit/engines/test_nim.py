@@ -29,6 +29,7 @@ BASE = {
     "NIM_SERVED_MODEL_NAME": "datarobot-deployed-llm",
     "NIM_LOG_LEVEL": "INFO",
 }
+BASE_1 = {**BASE, "NIM_LOG_LEVEL": "DEFAULT"}  # a word that 2.x does not know
 
 
 def plan(
@@ -70,7 +71,7 @@ def test_the_plain_plan(
     """With nothing set: the whole environment, and the backend's port that must be free behind 2.x's nginx."""
     made = plan(tmp_path, image)
     assert made.argv == argv
-    assert made.env == BASE
+    assert made.env == (BASE if image is NIM_2 else BASE_1)
     assert (made.engine, made.line, made.other_ports) == ("nim", line, other_ports)
     assert (made.host, made.port, made.health_path) == ("127.0.0.1", 0, "/v1/health/ready")
     assert (made.model, made.cwd, made.secrets) == ("datarobot-deployed-llm", "/opt/nim", ())
@@ -139,7 +140,7 @@ def test_local_weights_mean_no_key_at_all(tmp_path: Path, image: NimImage) -> No
     environ = {"HF_TOKEN": HF_KEY, "NGC_API_KEY": KEY, "NGC_CLI_API_KEY": KEY, "NIM_CACHE_PATH": "/cache"}
     made = plan(tmp_path, image, environ)
     assert made.env == {
-        **BASE,
+        **(BASE if image is NIM_2 else BASE_1),
         "NIM_CACHE_PATH": "/cache",
         "NIM_MODEL_NAME": str(folder),
         "NIM_MODEL_PATH": str(folder),
@@ -149,12 +150,12 @@ def test_local_weights_mean_no_key_at_all(tmp_path: Path, image: NimImage) -> No
     assert HF_KEY not in made.to_json()
 
 
-def test_a_key_for_local_weights_is_a_contradiction(tmp_path: Path) -> None:
-    """A key that somebody chose is not dropped in silence: the error names both, and shows no key."""
+def test_a_key_beside_local_weights_is_dropped_and_told(tmp_path: Path) -> None:
+    """As on DRUM's own road, whose example asks for both; the log says so, and shows no key."""
     weights(tmp_path)
-    with pytest.raises(SettingsError, match=r"NGC_API_KEY.*model-repo") as caught:
-        plan(tmp_path, NGC_API_KEY=CREDENTIAL)
-    assert KEY not in str(caught.value)
+    made = plan(tmp_path, NGC_API_KEY=CREDENTIAL)
+    assert KEY not in made.to_json()
+    assert "no key is passed on. NGC_API_KEY is dropped." in made.route_reason
 
 
 def test_an_empty_model_repo_is_none(tmp_path: Path) -> None:
@@ -179,7 +180,8 @@ def test_the_environment_is_the_images_and_the_settings(tmp_path: Path) -> None:
         "NIM_CACHE_PATH": "/opt/code/nim/cache",
         "PATH": "/opt/venv/bin:/usr/bin",
         "VIRTUAL_ENV": "/opt/venv",
-        "PYTHONPATH": "/drum",
+        "PYTHONPATH": "/opt/venv/lib",
+        "max_tokens": "5",
         "NIM_MODEL_PROFILE": "old",
         "NIM_MAX_MODEL_LEN": "1",
         "NIM_LOG_LEVEL": "LOUD",
@@ -234,14 +236,20 @@ def test_a_backend_elsewhere_is_watched_there(tmp_path: Path) -> None:
     assert plan(config(tmp_path, NIM_BACKEND_PORT=8101)).other_ports == (8101,)
 
 
-@pytest.mark.parametrize("port", [8000, 8001, 8080, 9090, 7777], ids=str)
+@pytest.mark.parametrize("port", [7777, 8001])
 def test_ports_that_belong_to_others_are_refused(tmp_path: Path, port: int) -> None:
-    """NIM's, Dynamo's and DataRobot's fixed ones, and 7777, at which this DRUM listens."""
-    with pytest.raises(SettingsError, match=f"DR_NIM_SERVER_PORT is {port}.*belongs to"):
-        plan(tmp_path, argv=["drum", "server", "--address", "0.0.0.0:7777"], DR_NIM_SERVER_PORT=port)
+    """8001 is the backend's of 2.x, and at 7777 this DRUM listens."""
+    with pytest.raises(SettingsError, match=f"DR_NIM_SERVER_PORT is {port}"):
+        plan(tmp_path, NIM_2, argv=["drum", "server", "--address", "0.0.0.0:7777"], DR_NIM_SERVER_PORT=port)
 
 
-@pytest.mark.parametrize("port", [0, 9999, 12345])
+def test_the_port_of_a_backend_is_free_where_there_is_none(tmp_path: Path) -> None:
+    """1.x has no backend, and that of 2.x can be moved."""
+    assert plan(tmp_path, NIM_1, DR_NIM_SERVER_PORT=8001).port == 8001
+    assert plan(config(tmp_path, NIM_BACKEND_PORT=8101), NIM_2, DR_NIM_SERVER_PORT=8001).port == 8001
+
+
+@pytest.mark.parametrize("port", [0, 8000, 8080, 9090, 9999, 12345])
 def test_other_ports_are_the_users_choice(tmp_path: Path, port: int) -> None:
     """0 leaves it to the supervisor."""
     assert plan(tmp_path, DR_NIM_SERVER_PORT=port).port == port

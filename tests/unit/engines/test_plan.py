@@ -25,7 +25,7 @@ PLAN = replace(
         (replace(KIND, find=lambda settings, hosting: IMAGE),),
     ),
     argv=("/opt/nim/start_server.sh", f"--port={PORT}"),
-    prepare=Preparation(("python", "-m", "nimdrum.weights"), {"HOME": "/root"}, f'{{"key": "{KEY}"}}'),
+    prepare=(Preparation(("python", "-m", "nimdrum.weights"), {"HOME": "/root"}, f'{{"key": "{KEY}"}}'),),
 )
 
 

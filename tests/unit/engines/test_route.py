@@ -107,7 +107,11 @@ def test_a_bucket_of_2x() -> None:
 @pytest.mark.parametrize(
     ("line", "change", "says"),
     [
-        (1, {"model_repo_holds": FILLED, "chosen_key": "NGC_API_KEY"}, "Empty NGC_API_KEY, or remove.*model-repo"),
+        (
+            1,
+            {"model_repo_holds": FILLED, "chosen_key": "NGC_API_KEY", "config": {"NGC_API_KEY": "k"}},
+            "Empty NGC_API_KEY, or remove.*model-repo",
+        ),
         (1, {"env": NO_DOWNLOAD, "chosen_key": "NGC_API_KEY"}, "unset NIM_DISABLE_MODEL_DOWNLOAD"),
         (1, {"artifacts_uri": URI, "chosen_key": "HF_TOKEN"}, "Empty HF_TOKEN"),
         (2, {"artifacts_uri": URI, "artifacts_target": "cache", "chosen_key": "NGC_API_KEY"}, "model_artifacts_uri"),

@@ -16,12 +16,10 @@ from nimdrum.tools.upload.bundle import Packed, context_files, copied, fingerpri
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def test_the_model_is_the_hooks_and_the_package() -> None:
-    """And nothing else: no requirements.txt, nothing hidden, no test."""
-    names = {file.name for file in model_files(REPOSITORY)}
-    top = {name for name in names if "/" not in name}
-    assert top - {"engine_config.json"} == {"custom.py", "custom_flask.py", "model-metadata.yaml", "start_server.sh"}
-    assert all(name.startswith("nimdrum/") and name.endswith(".py") for name in names - top)
+def test_the_model_is_the_list_of_parameters() -> None:
+    """And nothing else: the hooks are in the image."""
+    (file,) = model_files(None)
+    assert file == Packed("model-metadata.yaml", (REPOSITORY / "model-metadata.yaml").read_bytes())
 
 
 def test_the_context_is_what_the_dockerfile_copies() -> None:
@@ -67,36 +65,19 @@ def test_copied_refuses_what_it_cannot_list(line: str) -> None:
         copied(line)
 
 
-def test_links_and_missing_files_are_refused(code_project: Path) -> None:
-    """A link could lead anywhere on this machine."""
-    (code_project / "custom.py").unlink()
-    with pytest.raises(BundleError, match=r"custom.py is missing"):
-        model_files(code_project)
-    (code_project / "custom.py").symlink_to("/etc/hostname")
-    with pytest.raises(BundleError, match=r"custom.py is a link"):
-        model_files(code_project)
-
-
-def test_engine_config_travels_where_there_is_one(code_project: Path) -> None:
-    """It is optional."""
-    assert "engine_config.json" not in [file.name for file in model_files(code_project)]
-    (code_project / "engine_config.json").write_text("{}")
-    assert "engine_config.json" in [file.name for file in model_files(code_project)]
-
-
-@pytest.fixture
-def code_project(tmp_path: Path) -> Path:
-    for name in ("custom.py", "custom_flask.py", "model-metadata.yaml", "start_server.sh"):
+def test_the_model_of_a_user(tmp_path: Path) -> None:
+    """All that is not hidden and no cache, with the project's list where theirs is missing; no link, which could lead
+    anywhere on this machine."""
+    for name in ("custom.py", "requirements.txt", "a/b.bin", "__pycache__/old.py", ".cache/hidden.py", "a/.env"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    for name in ("__init__.py", "__pycache__/old.py", ".cache/hidden.py", "notes.txt"):
-        (tmp_path / "nimdrum" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "nimdrum" / name).write_text(name)
-    return tmp_path
-
-
-def test_caches_and_hidden_files_stay_here(code_project: Path) -> None:
-    """Below the package too."""
-    assert [file.name for file in model_files(code_project) if "/" in file.name] == ["nimdrum/__init__.py"]
+    names = [file.name for file in model_files(tmp_path)]
+    assert names == ["a/b.bin", "custom.py", "model-metadata.yaml", "requirements.txt"]
+    (tmp_path / "model-metadata.yaml").write_text("name: mine")
+    assert Packed("model-metadata.yaml", b"name: mine") in model_files(tmp_path)
+    (tmp_path / "a" / "host").symlink_to("/etc/hostname")
+    with pytest.raises(BundleError, match=r"a/host is a link"):
+        model_files(tmp_path)
 
 
 FILES = st.lists(
