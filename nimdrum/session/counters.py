@@ -69,7 +69,7 @@ def _parse(text: bytes) -> dict[Sample, float]:
     try:
         entries = json.loads(text)
         return {(str(n), tuple((str(k), str(v)) for k, v in labels)): float(value) for n, labels, value in entries}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return {}
 
 
