@@ -24,6 +24,8 @@ WATCH_EVERY_SEC = 1.0
 LONGEST_PAUSE_SEC = 30.0
 GOODBYE_MARGIN_SEC = 12.0  # after the engine's own time to stop: SIGKILL, and the supervisor's end
 ORPHAN_GRACE_SEC = 10.0
+LOST_SEC = 120.0
+"""A state that stays away for so long will not come back: the disk is full, or who deletes it does it again."""
 LAST_ANSWERS_SEC = 30.0
 """At most, from the engine's end to the server's: batches in flight answer with what they have."""
 HALT_GUNICORN = 3  # gunicorn's code for "could not boot": the master ends instead of starting another worker
@@ -93,6 +95,7 @@ def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
 def _watch(hosting: Hosting, attachment: Attachment) -> None:
     """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
     told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
+    seen_at = time.monotonic()
     pause_sec = WATCH_EVERY_SEC
     while True:
         time.sleep(pause_sec)
@@ -100,7 +103,11 @@ def _watch(hosting: Hosting, attachment: Attachment) -> None:
             _end_orphaned_worker()
         try:
             state = attachment.state()
-            if state is None:
+            seen_at = time.monotonic() if state else seen_at
+            if time.monotonic() - seen_at >= LOST_SEC and not hosting.error_server:
+                log.critical("For %g s nobody could tell how the engine is. %s", LOST_SEC, attachment.trouble)
+                _halt(hosting, attachment)
+            if state is None or attachment.has_lost_lease():
                 attachment.ensure_supervisor()
             elif state.phase is Phase.FATAL:
                 log.critical("%s", describe_failure(state))

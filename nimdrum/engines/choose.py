@@ -52,11 +52,16 @@ def _choose(wanted: str, settings: Settings, hosting: Hosting, kinds: Sequence[E
                 return kind, found
         looked_for = "; ".join(kind.looked_for(hosting) for kind in kinds)
         raise EngineNotFoundError(f"Found no engine to start. Looked for: {looked_for}.")
-    for kind in kinds:
-        if kind.name == wanted:
-            return kind, kind.find(settings, hosting)
+    kind = kind_named(wanted, kinds)
+    return kind, kind.find(settings, hosting)
+
+
+def kind_named(name: str, kinds: Sequence[EngineKind]) -> EngineKind:
+    """Raises SettingsError, which lists those that there are."""
+    if found := next((kind for kind in kinds if kind.name == name), None):
+        return found
     allowed = ", ".join((AUTO, *(kind.name for kind in kinds)))
-    raise SettingsError(f"Runtime parameter engine is {wanted!r}; allowed are {allowed}.")
+    raise SettingsError(f"Runtime parameter engine is {name!r}; allowed are {allowed}.")
 
 
 def _begin(kind: EngineKind, settings: Settings, hosting: Hosting) -> EnginePlan:

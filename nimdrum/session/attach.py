@@ -12,16 +12,18 @@ from pathlib import Path
 
 import nimdrum
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
+from nimdrum.base.files import replace_file
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
-from nimdrum.supervisor.rundir import RunDir, create_folder, create_run_dir
+from nimdrum.supervisor.rundir import RunDir, cannot_write, create_folder, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import ROOT_LOCK, register_master
-from nimdrum.system.locks import is_locked, lock, locked
+from nimdrum.system.locks import is_in_place, is_locked, lock, locked, unlock
 from nimdrum.system.process import sweep
 
 LEASE_MARGIN_SEC = 45.0  # a supervisor that stops its engine holds the lease for the engine's time to stop and this
 START_TIMEOUT_SEC = 30.0
+PROBE_BYTES = 16_384  # more than a state has, and less than a disk that is not full has left
 REACTION_SEC = 2.0  # a supervisor notices within a tick that nobody holds the lease any more
 POLL_SEC = 0.05
 PROGRESS_EVERY_SEC = 10.0
@@ -50,25 +52,42 @@ class Attachment:
     plan: EnginePlan = field(repr=False)
     run_dir: RunDir
     _lease: int | None = field(repr=False)
+    gunicorn_master: int | None = None
+    trouble: str = ""
+    """Why there is no supervisor, should that be so."""
     _had_supervisor: bool = False
+
+    def has_lost_lease(self) -> bool:
+        """Whether somebody deleted the lease, so that the supervisor looks at another file."""
+        return self._lease is not None and not is_in_place(self._lease, self.run_dir.lease)
 
     def state(self) -> EngineState | None:
         """What the supervisor says, or None when there is no supervisor."""
         return read_state(self.run_dir.state) if is_locked(self.run_dir.supervisor_lock) else None
 
     def ensure_supervisor(self) -> None:
-        """Start a supervisor if there is none (any more).
+        """Start a supervisor if there is none (any more), in a new run folder if that is gone, too.
 
         Raises SupervisorError, and EngineUnavailableError after `release`.
         """
         if self._lease is None:
             raise EngineUnavailableError("This process has let go of the engine and is ending.")
-        with locked(self.run_dir.start_lock, START_TIMEOUT_SEC):
-            if not is_locked(self.run_dir.supervisor_lock):
-                last = read_state(self.run_dir.state) if self._had_supervisor else None
-                prepared = last is not None and last.prepared  # by one that was killed: no load_model runs twice
-                _start_supervisor(replace(self.plan, prepared=prepared), self.run_dir)
-        self._had_supervisor = True
+        try:
+            create_run_dir(self.run_dir.path.parent, self.run_dir.path.name)
+            if self.gunicorn_master is not None:
+                register_master(self.run_dir, self.gunicorn_master)
+            with locked(self.run_dir.start_lock, START_TIMEOUT_SEC):
+                if self.has_lost_lease():
+                    deleted, self._lease = self._lease, _lease(self.plan, self.run_dir)
+                    unlock(deleted)
+                if not is_locked(self.run_dir.supervisor_lock):
+                    last = read_state(self.run_dir.state) if self._had_supervisor else None
+                    prepared = last is not None and last.prepared  # by one that was killed: no load_model runs twice
+                    _start_supervisor(replace(self.plan, prepared=prepared), self.run_dir)
+        except SupervisorError as error:
+            self.trouble = str(error)
+            raise
+        self._had_supervisor, self.trouble = True, ""
 
     def wait_ready(
         self, timeout_sec: float, stopped: Callable[[], bool] = lambda: False, *, fetch_counts: bool = True
@@ -136,10 +155,7 @@ def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: 
     create_folder(state_root)
     with locked(state_root / ROOT_LOCK, START_TIMEOUT_SEC, shared=True):
         run_dir = create_run_dir(state_root, name)
-        if gunicorn_master is not None:
-            register_master(run_dir, gunicorn_master)
-        lease = lock(run_dir.lease, plan.stop_timeout_sec + LEASE_MARGIN_SEC, shared=True)
-    attachment = Attachment(plan, run_dir, lease)
+        attachment = Attachment(plan, run_dir, _lease(plan, run_dir), gunicorn_master)
     try:
         attachment.ensure_supervisor()
     except BaseException:
@@ -148,7 +164,17 @@ def attach(plan: EnginePlan, code_dir: Path, state_root: Path, gunicorn_master: 
     return attachment
 
 
+def _lease(plan: EnginePlan, run_dir: RunDir) -> int:
+    return lock(run_dir.lease, plan.stop_timeout_sec + LEASE_MARGIN_SEC, shared=True)
+
+
 def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
+    probe = run_dir.state.with_suffix(".probe")
+    try:
+        replace_file(probe, " " * PROBE_BYTES)
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(run_dir.path, error) from error
     with contextlib.suppress(OSError):  # none there; or the supervisor itself will say what is wrong with the folder
         run_dir.state.replace(run_dir.inherited)
     # Its environment is small on purpose: what is not there cannot leak. The plan, which holds keys, goes

@@ -69,7 +69,7 @@ def _parse(text: bytes) -> dict[Sample, float]:
     try:
         entries = json.loads(text, parse_constant=lambda _: 0.0)  # infinity and NaN begin anew
         return {(str(n), tuple((str(k), str(v)) for k, v in labels)): float(value) for n, labels, value in entries}
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, OverflowError):
         return {}
 
 

@@ -26,13 +26,13 @@ def main() -> int:
     run_dir = RunDir(Path(sys.argv[1]))
     plan = EnginePlan.from_json(sys.stdin.read())
     try:
-        lock(run_dir.supervisor_lock, LOCK_TIMEOUT_SEC)  # held until this process ends, whatever ends it
+        held = lock(run_dir.supervisor_lock, LOCK_TIMEOUT_SEC)  # until this process ends, whatever ends it
     except SupervisorError as error:
         log.warning("This supervisor is not needed, or cannot be one: %s", error)
         forwarder.drain(LAST_WORDS_SEC)
         return 0  # another one was faster, and its engine is everybody's
     try:
-        Supervisor(plan, run_dir, forwarder.put).run()
+        Supervisor(plan, run_dir, held, forwarder.put).run()
     except (SupervisorError, OSError) as error:
         log.critical("The supervisor ends, and its engine with it: %s", error)
         return 1

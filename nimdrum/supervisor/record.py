@@ -20,7 +20,8 @@ log = get_logger("supervisor")
 class Record:
     """The files of `run_dir`; `state` gives the state of the moment.
 
-    A disk that is full for a while must not end an engine that serves: what could not be written is tried again.
+    A disk that is full for a while must not end an engine that serves: what could not be written is tried again. And
+    what somebody else deleted or wrote into is written again.
     """
 
     def __init__(self, run_dir: RunDir, tail: LogTail, state: Callable[[], EngineState]) -> None:
@@ -28,13 +29,26 @@ class Record:
         self._tail = tail
         self._state = state
         self._state_is_old = True
+        self._state_written = b""
         self._lines_written = 0
         self._tried_at = self._freshened_at = -math.inf
         self._trouble = ""
 
     def begin(self) -> None:
         """Write the first state. Raises OSError: nobody could see an engine whose state cannot be written."""
-        write_state(self._run_dir.state, self._state())
+        self._write_state(self._state())
+
+    def _write_state(self, state: EngineState) -> None:
+        write_state(self._run_dir.state, state)
+        self._state_written = state.to_json().encode("utf-8", "replace")
+        self._state_is_old = False
+
+    def _is_spoilt(self) -> bool:
+        try:
+            with self._run_dir.state.open("rb") as file:
+                return file.read(len(self._state_written) + 1) != self._state_written
+        except OSError:
+            return True
 
     def changed(self) -> None:
         """Write the state now: it is another one."""
@@ -57,9 +71,9 @@ class Record:
         state = self._state()
         try:
             # While it loads, health shows its last line as the progress.
-            if self._state_is_old or (new_lines and state.phase in (Phase.FETCHING, Phase.STARTING)):
-                write_state(self._run_dir.state, state)
-                self._state_is_old = False
+            loading = new_lines and state.phase in (Phase.FETCHING, Phase.STARTING)
+            if self._state_is_old or loading or self._is_spoilt():
+                self._write_state(state)
             if new_lines:
                 replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))
                 self._lines_written = lines

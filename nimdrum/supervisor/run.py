@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from nimdrum.base.errors import SupervisorError
 from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.base.secret import secrets_among
 from nimdrum.base.settings import PREFIX
@@ -24,6 +25,7 @@ from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import prune, sweep_abandoned, take_if_unused
 from nimdrum.supervisor.watch import Watch
 from nimdrum.system import process
+from nimdrum.system.locks import is_in_place
 from nimdrum.system.output import LogTail
 
 TICK_SEC = 0.1
@@ -34,8 +36,10 @@ log = get_logger("supervisor")
 class Supervisor:
     """Owns the engine of one plan. `run` returns when the engine is stopped and nobody needs it any more."""
 
-    def __init__(self, plan: EnginePlan, run_dir: RunDir, forward: Callable[[str], None]) -> None:
-        """`forward` gets each line of the engine's output; it must not wait for whoever reads it."""
+    def __init__(self, plan: EnginePlan, run_dir: RunDir, lock: int, forward: Callable[[str], None]) -> None:
+        """`lock` holds the run folder's supervisor_lock. `forward` gets each line of the engine's output; it must not
+        wait for whoever reads it."""
+        self._lock = lock
         self._plan = plan
         self._run_dir = run_dir
         self._reporter = Reporter(find_destination(plan.platform, plan.verify_ssl))
@@ -120,7 +124,9 @@ class Supervisor:
         self._record.tick()
 
     def _must_end(self) -> bool:
-        """Whether we were told to, or nobody uses the engine."""
+        """Whether we were told to, or nobody uses the engine. Raises SupervisorError when our lock was deleted."""
+        if not is_in_place(self._lock, self._run_dir.supervisor_lock):
+            raise SupervisorError(f"{self._run_dir.supervisor_lock} was deleted, so another supervisor may start.")
         if self._lease is None:
             # Kept until this process ends: whoever wants the engine next waits for that.
             self._lease = take_if_unused(self._run_dir)

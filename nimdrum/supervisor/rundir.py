@@ -76,6 +76,14 @@ def create_run_dir(state_root: Path, name: str) -> RunDir:
     return run_dir
 
 
+def cannot_write(folder: Path, error: OSError) -> SupervisorError:
+    """What stands in the way, and what to do."""
+    return SupervisorError(
+        f"The state folder {folder} cannot be written ({error.strerror}). Mend that, or set the environment variable "
+        "NIMDRUM_STATE_DIR to a folder that this user can write to."
+    )
+
+
 def create_folder(folder: Path) -> None:
     """A folder that only this user can write to, made where it is missing. Raises SupervisorError."""
     try:

@@ -1,10 +1,12 @@
 """What the supervisor tells the world: one small JSON file for each engine, replaced atomically."""
 
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from nimdrum.base.files import replace_file
 from nimdrum.supervisor.rundir import RunDir
@@ -66,9 +68,24 @@ def read_state(path: Path) -> EngineState | None:
             return None
         known = {field.name for field in fields(EngineState)}
         values = {name: value for name, value in document.items() if name in known}
-        return EngineState(**{**values, "phase": Phase(values["phase"]), "last_lines": tuple(values["last_lines"])})
-    except (OSError, ValueError, KeyError, TypeError):
+        state = EngineState(**{**values, "phase": Phase(values["phase"]), "last_lines": tuple(values["last_lines"])})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return state if _is_sound(state) else None
+
+
+def _is_sound(state: Any) -> bool:
+    """Whether every field has its type: what else is in the file was not written by a supervisor."""
+    texts = (state.engine, state.line, state.host, *state.last_lines)
+    may_miss = (state.model, state.cause)
+    whole = (state.supervisor_pid, state.port, state.restarts, 0 if state.engine_pid is None else state.engine_pid)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in may_miss)
+        and all(isinstance(number, int) and 0 <= number < 1 << 31 for number in whole)
+        and isinstance(state.since, int | float)
+        and math.isfinite(state.since)
+    )
 
 
 def find_engines(state_root: Path) -> list[tuple[Path, EngineState]]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.supervisor.rundir import RunDir
+from nimdrum.supervisor.rundir import RunDir, cannot_write
 from nimdrum.system import process
 from nimdrum.system.locks import locked, try_lock, unlock
 
@@ -19,9 +19,15 @@ HALTED = ".halted"
 
 
 def register_master(run_dir: RunDir, pid: int) -> None:
-    """Say that gunicorn's master `pid` replaces workers that die, so that their engine must wait for the next one."""
+    """Say that gunicorn's master `pid` replaces workers that die, so that their engine must wait for the next one.
+
+    Raises SupervisorError.
+    """
     if (name := process_name(pid)) is not None:
-        (run_dir.masters / name).touch(mode=0o600)
+        try:
+            (run_dir.masters / name).touch(mode=0o600)
+        except OSError as error:
+            raise cannot_write(run_dir.masters, error) from error
 
 
 def first_to_halt(run_dir: RunDir, pid: int) -> bool:

@@ -35,6 +35,14 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
     return descriptor
 
 
+def is_in_place(descriptor: int, path: Path) -> bool:
+    """Whether the locked file is the one at `path`: where somebody deleted it, others lock another one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
 def unlock(descriptor: int) -> None:
     """Give up the lock, also where a fork that happened meanwhile has inherited the descriptor."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)

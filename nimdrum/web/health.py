@@ -19,20 +19,21 @@ Answer = tuple[dict[str, Any], int, dict[str, str]]
 """Body, status and headers, as Flask takes them."""
 
 
-def health(state: EngineState | None, now: float | None = None) -> Answer:
-    """What the health routes answer for a state of the engine; None when it has no supervisor. Pure, but for `now`."""
+def health(state: EngineState | None, now: float | None = None, trouble: str = "") -> Answer:
+    """What the health routes answer for a state of the engine; None when it has no supervisor, and `trouble` why.
+
+    Pure, but for `now`.
+    """
     if state is not None and state.phase is Phase.RUNNING:
         return {"message": "OK", "model": state.model}, 200, {}
     if state is not None and state.phase is Phase.FATAL:
         cause = state.cause or "The log has the reason."
         return {"message": f"ERROR: {state.line} has failed. {cause}"}, DRUM_PIPELINE_ERROR, {}
-    progress = _progress(state, time.time() if now is None else now)
+    progress = _progress(state, time.time() if now is None else now) if state else f"no supervisor. {trouble}".strip()
     return {"message": progress}, 503, {"Retry-After": str(RETRY_AFTER_SEC)}
 
 
-def _progress(state: EngineState | None, now: float) -> str:
-    if state is None:
-        return "no supervisor"
+def _progress(state: EngineState, now: float) -> str:
     parts = [f"{state.phase.value} for {max(0, now - state.since):.0f} s"]
     if state.restarts:
         parts.append(f"restart {state.restarts}")

@@ -109,7 +109,7 @@ def _answer(model: Model, route: str, path: str, prefix: str, via: str) -> Any:
 
     reading = request.method in ("GET", "HEAD")
     if route == "health":
-        return health(model.attachment.state()) if reading else None
+        return health(model.attachment.state(), trouble=model.attachment.trouble) if reading else None
     if route == "metrics":
         return (metrics.page(model), 200, {"Content-Type": CONTENT_TYPE}) if reading else None
     if route in ("nim", "chat") and via in request.headers.get("Via", ""):

@@ -6,9 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+import requests
+from drum_process import drum_server
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 from test_owners import HOLDER, answer, holder
@@ -17,6 +22,7 @@ from nimdrum.base.errors import SupervisorError
 from nimdrum.base.files import OURS
 from nimdrum.supervisor.state import EngineState, Phase, read_state
 from nimdrum.supervisor.users import process_name
+from nimdrum.system.locks import is_locked
 
 
 def block_writing(folder: Path, writer: int) -> list[Path]:
@@ -49,30 +55,135 @@ def test_a_full_disk_does_not_end_an_engine(world: World) -> None:
     assert now(world).supervisor_pid == before.supervisor_pid
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_the_start(
-    world: World, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_said_before_the_start(world: World) -> None:
     """No engine is started whose state nobody could see."""
     world.fake()
     model = world.model()
     model.attachment.release(READY_SEC)
-    for path in (model.attachment.run_dir.state, model.attachment.run_dir.inherited):
-        path.unlink(missing_ok=True)
-        (path / "in the way").mkdir(parents=True)
-    with pytest.raises(SupervisorError, match="before it began"):
+    before = len(world.starts())
+    (model.attachment.run_dir.path / f"{OURS}state.probe.{os.getpid()}").mkdir()
+    with pytest.raises(SupervisorError, match=r"^The state folder .* cannot be written \(Is a directory\)"):
         world.model()
-    assert "The supervisor ends, and its engine with it" in capfd.readouterr().err
+    assert len(world.starts()) == before
 
 
-def test_a_folder_that_is_deleted_ends_the_engine(world: World, capfd: pytest.CaptureFixture[str]) -> None:
-    """Nobody can tell any more who uses it; the log says why."""
+def deleted(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def garbled(path: Path) -> None:
+    path.write_bytes(b"\xff\x00" * 200)
+
+
+def nested(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000 + b"]" * 100_000)
+
+
+def timeless(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "since": None}))
+
+
+def of_another(path: Path) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), "port": 1}))
+
+
+@pytest.mark.parametrize("spoil", [deleted, cut, garbled, nested, timeless, of_another])
+def test_a_spoilt_state_is_written_again(world: World, spoil: Callable[[Path], None]) -> None:
+    """While all runs the engine stays; and a supervisor that inherits a spoilt one starts all the same."""
+    world.fake()
+    model = world.ready_model()
+    before = now(world)
+    path = model.attachment.run_dir.state
+    spoil(path)
+
+    def is_back() -> bool:
+        state = model.attachment.state()
+        return state is not None and replace(state, since=before.since) == before
+
+    wait_for(is_back, READY_SEC)
+    assert len(world.starts()) == 1
+    os.kill(before.supervisor_pid, signal.SIGSTOP)
+    spoil(path)
+    os.kill(before.supervisor_pid, signal.SIGKILL)
+    wait_for(lambda: not is_locked(model.attachment.run_dir.supervisor_lock), READY_SEC)
+    model.ready(READY_SEC)
+    assert len(world.starts()) == 2
+
+
+def test_a_folder_that_is_deleted_is_made_again(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody could tell any more who uses the engine, so it ends, and the log says why; the next one has its users."""
     world.fake()
     model = world.ready_model()
     shutil.rmtree(model.attachment.run_dir.path)
     world.wait_until_empty()
     wait_for(lambda: "and its engine with it" in capfd.readouterr().err, READY_SEC)
-    with pytest.raises(SupervisorError, match="NIMDRUM_STATE_DIR"):
-        model.attachment.ensure_supervisor()
+    model.ready(READY_SEC)
+    assert not model.attachment.has_lost_lease()
+    assert len(world.starts()) == 2
+
+
+def opened(process: psutil.Process) -> list[str]:
+    """What its descriptors lead to; a file that is gone is called so."""
+    return [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_symlink()]
+
+
+@pytest.mark.drum
+@pytest.mark.parametrize("name", ["", "lease", "supervisor.lock", "masters"])
+def test_a_server_survives_the_loss_of_its_state_folder(world: World, name: str) -> None:
+    """All of it, or a file that somebody watches: both workers have an engine again, the same one."""
+    world.fake()
+    with drum_server(world, worker_class="gevent", workers=2) as drum:
+        drum.wait_health(200)
+        (state,) = world.state_root.glob("*/state.json")
+        first = read_state(state)
+        assert first is not None
+        lost = state.parent / name
+        if lost.is_dir():
+            shutil.rmtree(lost)
+        else:
+            lost.unlink()
+        workers = psutil.Process(drum.process.pid).children()
+        assert len(workers) == 2
+
+        def mended() -> bool:
+            supervisors = [p for p in world.processes() if "nimdrum.supervisor" in p.cmdline()]
+            return len(supervisors) == 1 and all(str(state.parent / "lease") in opened(worker) for worker in workers)
+
+        wait_for(mended, READY_SEC)
+        drum.wait_health(200)
+        answers = requests.post(f"{drum.url}/predict/", data="promptText\nhello\n", timeout=READY_SEC)
+        assert answers.json()["predictions"] == ["echo: hello"]
+    world.wait_until_empty()
+
+
+LOST = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from edge_world import World
+from nimdrum import lifecycle
+lifecycle.LOST_SEC = 1.0
+world = World(Path(sys.argv[3]), {"PATH": "/usr/bin:/bin"})
+lifecycle._watch(world.hosting(), world.model().attachment)
+"""
+
+
+def test_a_state_that_stays_away_ends_the_server(world: World) -> None:
+    """With code 3, so that the container is replaced: health could never tell the truth again."""
+    world.fake()
+    run_dir = world.ready_model().attachment.run_dir
+    (run_dir.path / "state.tmp").mkdir()
+    run_dir.state.unlink()
+    run_dir.state.mkdir()
+    path = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}
+    command = [sys.executable, "-c", LOST, str(REPOSITORY), str(Path(__file__).parent), str(world.folder)]
+    done = subprocess.run(command, env=path, timeout=READY_SEC, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "nobody could tell how the engine is" in done.stderr
 
 
 def test_nobody_takes_an_old_state_for_news(world: World) -> None:

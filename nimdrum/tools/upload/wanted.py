@@ -10,6 +10,7 @@ from nimdrum.base.errors import SettingsError, UploadError
 from nimdrum.base.parameters import convert, names_in_list, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
 from nimdrum.base.settings import load_settings
+from nimdrum.engines.choose import AUTO, find_kinds, kind_named
 from nimdrum.tools.upload.bundle import Packed
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
 
@@ -100,6 +101,8 @@ def read_values(model_dir: Path | None, path: Path | None) -> Values:
     try:
         settings = load_settings(model_dir, {**given, KEY: None if isinstance(key, str) else key}.get)
         values = {name: convert(defined[name], raw) for name, raw in given.items() if raw not in (None, "")}
+        if settings.engine != AUTO:
+            kind_named(settings.engine, find_kinds())
     except SettingsError as error:
         raise UploadError(f"{path}: {error}", WRONG_INPUT) from error
     key_id = ids.pop(KEY, None)

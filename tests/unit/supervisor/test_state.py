@@ -41,7 +41,8 @@ def test_round_trip(tmp_path: Path) -> None:
     st.builds(
         EngineState,
         phase=st.sampled_from(Phase),
-        since=st.floats(allow_nan=False),
+        supervisor_pid=st.integers(0, (1 << 31) - 1),
+        since=st.floats(allow_nan=False, allow_infinity=False),
         model=st.none() | st.text(),
         cause=st.none() | st.text(),
         last_lines=st.lists(st.text(), max_size=3).map(tuple),
@@ -73,6 +74,10 @@ def without(name: str) -> bytes:
     return json.dumps(document).encode()
 
 
+def with_(name: str, value: object) -> bytes:
+    return json.dumps({**json.loads(STATE.to_json()), name: value}).encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -88,7 +93,18 @@ def without(name: str) -> bytes:
         pytest.param(without("phase"), id="no phase"),
         pytest.param(without("last_lines"), id="no lines"),
         pytest.param(without("supervisor_pid"), id="no supervisor"),
-        pytest.param(json.dumps({**json.loads(STATE.to_json()), "last_lines": None}).encode(), id="null lines"),
+        pytest.param(with_("last_lines", None), id="null lines"),
+        pytest.param(with_("last_lines", [["x"]]), id="lines that are none"),
+        pytest.param(with_("since", None), id="no time"),
+        pytest.param(with_("since", float("nan")), id="a time that is none"),
+        pytest.param(with_("supervisor_pid", "10"), id="a pid in quotes"),
+        pytest.param(with_("port", [9999]), id="a list for a port"),
+        pytest.param(with_("restarts", 10**30), id="restarts without end"),
+        pytest.param(with_("model", {}), id="an object for a name"),
+        pytest.param(with_("cause", 5), id="a number for a cause"),
+        pytest.param(b'{"a":' * 100_000, id="nested deeply"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="lists in lists"),
+        pytest.param(b'{"since": ' + b"1" * 100_000 + b"}", id="a number without end"),
     ],
 )
 def test_a_broken_file_is_no_state(tmp_path: Path, content: bytes | None) -> None:
