@@ -12,8 +12,7 @@ from nimdrum.base.hosting import PLATFORM_VARIABLES, Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import EngineConfig, read_engine_config
 from nimdrum.engines.environment import NETWORK
-from nimdrum.engines.kind import EngineKind
-from nimdrum.engines.plan import EnginePlan, Limits
+from nimdrum.engines.plan import EngineKind, EnginePlan, Limits
 
 AUTO = "auto"
 

@@ -7,8 +7,7 @@ from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines import nim
 from nimdrum.engines.config_file import CONFIG_FILE, EngineConfig
-from nimdrum.engines.kind import EngineKind
-from nimdrum.engines.plan import EnginePlan
+from nimdrum.engines.plan import EngineKind, EnginePlan
 
 DEFAULT_PORT = 8000
 

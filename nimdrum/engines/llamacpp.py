@@ -12,8 +12,7 @@ from nimdrum.base.settings import Settings
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation
 from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.environment import inherited
-from nimdrum.engines.kind import EngineKind
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EnginePlan, Preparation
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EngineKind, EnginePlan, Preparation
 from nimdrum.weights.folder import Content, content
 
 SERVER = Path(__file__).with_name("llamacpp_server.py")

@@ -13,8 +13,7 @@ from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential
 from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
-from nimdrum.engines.kind import EngineKind
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EnginePlan
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EngineKind, EnginePlan
 from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, Route, decide_route
 from nimdrum.weights.folder import content
 

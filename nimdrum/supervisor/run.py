@@ -19,9 +19,8 @@ from nimdrum.supervisor import policy
 from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
 from nimdrum.supervisor.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
-from nimdrum.supervisor.record import STATE_LINES, Record
 from nimdrum.supervisor.rundir import RunDir
-from nimdrum.supervisor.state import EngineState, Phase, read_state
+from nimdrum.supervisor.state import STATE_LINES, EngineState, Phase, Record, read_state
 from nimdrum.supervisor.users import prune, sweep_abandoned, take_if_unused
 from nimdrum.supervisor.watch import Watch
 from nimdrum.system import process

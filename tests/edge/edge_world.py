@@ -18,7 +18,7 @@ from s3_server import CREDENTIAL
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
-from nimdrum.engines.kind import EngineKind
+from nimdrum.engines.plan import EngineKind
 from nimdrum.session.attach import attach
 from nimdrum.session.model import Model
 from nimdrum.system.process import MARKER

@@ -12,7 +12,7 @@ from nimdrum.scoring.score import score_frame
 MODULE = """
 from dataclasses import replace
 
-from nimdrum.engines.kind import EngineKind
+from nimdrum.engines.plan import EngineKind
 from nimdrum.engines.plan import LOOPBACK, PORT, Bounds
 from nimdrum.engines.work import Metrics
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload import deployment_steps as deployment
-from nimdrum.tools.upload import environment_steps as environment
-from nimdrum.tools.upload import model_steps as model
+from nimdrum.tools.upload import version_steps as environment
+from nimdrum.tools.upload import version_steps as model
 from nimdrum.tools.upload.changes import Action, plan
 from nimdrum.tools.upload.context import Upload
 from nimdrum.tools.upload.exit_codes import OF_DATAROBOT, REFUSED, fail

@@ -12,8 +12,7 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines import external, llamacpp, nim
 from nimdrum.engines.choose import find_kinds, plan_engine
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.kind import EngineKind
-from nimdrum.engines.plan import EnginePlan
+from nimdrum.engines.plan import EngineKind, EnginePlan
 
 ROOT = Path(__file__).resolve().parents[3]
 NIM = NimImage(Path("/opt/nim/start_server.sh"), None, 2, "test")
