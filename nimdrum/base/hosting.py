@@ -11,6 +11,11 @@ from nimdrum.base.own import model_dir_of
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
+NETWORK = frozenset(
+    "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
+    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
+)
+"""How to reach others from here: proxies and certificates."""
 PLATFORM_VARIABLES = ("DATAROBOT_ENDPOINT", "DATAROBOT_API_TOKEN", "MLOPS_DEPLOYMENT_ID")
 """What DataRobot tells a deployment's container about itself, a token among it."""
 DEFAULT_WORKER_TIMEOUT_SEC = 600  # DRUM's default for DRUM_CLIENT_REQUEST_TIMEOUT
@@ -132,3 +137,22 @@ def _state_root(environ: Mapping[str, str]) -> Path:
         return Path(chosen).absolute()
     # Not XDG_RUNTIME_DIR: it is deleted when its user logs out, under a server that was to stay.
     return Path(tempfile.gettempdir()) / f"nimdrum-{os.getuid()}"
+
+
+def child_environment(seen: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of this package: `seen`, and what Python needs. Small on purpose: what is not there
+    cannot leak."""
+    root = Path(__file__).resolve().parents[2]
+    python = {"PATH": os.defpath, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**leaving_loopback_alone(seen), **python}
+
+
+def leaving_loopback_alone(env: Mapping[str, str]) -> dict[str, str]:
+    """`env`, in which a proxy, if there is one, is told so.
+
+    Some programs read one spelling of NO_PROXY, some the other: both get all exceptions.
+    """
+    if not any(name.lower().endswith("_proxy") for name in env):
+        return dict(env)
+    exceptions = ",".join(dict.fromkeys(filter(None, (env.get("NO_PROXY"), env.get("no_proxy"), LOOPBACK_HOSTS))))
+    return {**env, "NO_PROXY": exceptions, "no_proxy": exceptions}

@@ -8,7 +8,7 @@ from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import Preparation
-from nimdrum.weights.child import STALL_TIMEOUT_SEC, child_environment, command, request_json
+from nimdrum.weights.child import STALL_TIMEOUT_SEC, command, fetch_environment, request_json
 from nimdrum.weights.credential import secrets_of, store_options
 from nimdrum.weights.source import parse_uri
 
@@ -29,7 +29,7 @@ def preparation(settings: Settings, hosting: Hosting, target: Path) -> Preparati
     store_options(parse_uri(settings.artifacts_uri), credential, hosting.environ)
     return Preparation(
         argv=command(),
-        env=child_environment(hosting.environ),
+        env=fetch_environment(hosting.environ),
         request=request_json(settings.artifacts_uri, target, credential, STALL_TIMEOUT_SEC),
     )
 

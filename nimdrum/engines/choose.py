@@ -8,10 +8,9 @@ from pkgutil import iter_modules
 from typing import Any
 
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
-from nimdrum.base.hosting import PLATFORM_VARIABLES, Hosting
+from nimdrum.base.hosting import NETWORK, PLATFORM_VARIABLES, Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import EngineConfig, read_engine_config
-from nimdrum.engines.environment import NETWORK
 from nimdrum.engines.plan import EngineKind, EnginePlan, Limits
 
 AUTO = "auto"

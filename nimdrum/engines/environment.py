@@ -8,15 +8,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from nimdrum.base.hosting import LOOPBACK_HOSTS
+from nimdrum.base.hosting import NETWORK, leaving_loopback_alone
 from nimdrum.base.parameters import PACKAGE
 from nimdrum.base.secret import credential_values, is_secret
 
-NETWORK = frozenset(
-    "HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy "
-    "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE".split()
-)
-"""How to reach others from here: proxies and certificates."""
 NEVER = re.compile(
     # DataRobot's and DRUM's, with what DRUM's servers set; ours; and what a shell says of itself
     r"(MLOPS|DATAROBOT|DRUM|DR|GUNICORN|USER_SECRETS|NIMDRUM)_.*"
@@ -45,11 +40,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
             env[name] = without_venv(env[name], environ.get("VIRTUAL_ENV"))
     if not env.get("PYTHONPATH"):
         env.pop("PYTHONPATH", None)
-    if any(name.lower().endswith("_proxy") for name in env):
-        # Some programs read one spelling, some the other: both get all exceptions.
-        exceptions = ",".join(dict.fromkeys(filter(None, (env.get("NO_PROXY"), env.get("no_proxy"), LOOPBACK_HOSTS))))
-        env |= {"NO_PROXY": exceptions, "no_proxy": exceptions}
-    return env
+    return leaving_loopback_alone(env)
 
 
 def without_venv(path: str, virtual_env: str | None) -> str:

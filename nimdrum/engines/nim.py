@@ -14,7 +14,7 @@ from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EngineKind, EnginePlan
-from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Facts, Route, decide_route
+from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Route, WeightsFacts, decide_route
 from nimdrum.weights.folder import content
 
 DEFAULT_CACHE = "/opt/nim/.cache"
@@ -72,9 +72,9 @@ def plan_nim(
     )
 
 
-def _pending_route(facts: Facts) -> Route:
+def _pending_route(facts: WeightsFacts) -> Route:
     into = facts.cache if facts.artifacts_target == "cache" else facts.model_repo
-    return Route("", {}, (), False, "", into if facts.artifacts_uri else None)
+    return Route("", {}, (), "", into if facts.artifacts_uri else None)
 
 
 def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
@@ -96,12 +96,12 @@ def _identity(env: dict[str, str], configured: Mapping[str, str]) -> tuple[str, 
 
 def _facts(
     settings: Settings, hosting: Hosting, image: NimImage, inherited_env: dict[str, str], configured: Mapping[str, str]
-) -> Facts:
+) -> WeightsFacts:
     """What the choice of the weights' route rests on; looks at the disk."""
     env = {**inherited_env, **configured}
     cache, model_repo = Path(env.get("NIM_CACHE_PATH", DEFAULT_CACHE)), hosting.code_dir / MODEL_REPO
     named = (env.get(name, "") for name in (*MODEL_VARIABLES, "NIM_FT_MODEL"))
-    return Facts(
+    return WeightsFacts(
         line=image.line,
         model_repo=model_repo,
         model_repo_holds=content(model_repo),

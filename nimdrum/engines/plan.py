@@ -94,7 +94,7 @@ class EnginePlan:
     platform: dict[str, str] = field(default_factory=dict, repr=False)
     """DataRobot's variables for deployment events, a token among them; empty outside a deployment."""
     network: dict[str, str] = field(default_factory=dict, repr=False)
-    """Proxies and certificates (`environment.NETWORK`), for the supervisor's own deployment events."""
+    """Proxies and certificates (`hosting.NETWORK`), for the supervisor's own deployment events."""
     verify_ssl: bool = True
     drum_port: int | None = None
     """Where DRUM listens or soon will: not for the engine."""

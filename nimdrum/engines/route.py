@@ -24,7 +24,7 @@ TRUE = ("1", "true", "yes")
 
 
 @dataclass(frozen=True)
-class Facts:
+class WeightsFacts:
     """What is known before the start: `env` is what the image and engine_config.json set."""
 
     line: int
@@ -55,7 +55,6 @@ class Route:
     name: str
     env: dict[str, str] = field(repr=False)
     unset: tuple[str, ...]
-    offline: bool
     why: str
     fetch_into: Path | None = None
     """Where the weights are fetched to before the start."""
@@ -63,7 +62,7 @@ class Route:
     """NIM writes into its cache, or reads all of its weights from it."""
 
 
-def decide_route(facts: Facts) -> Route:
+def decide_route(facts: WeightsFacts) -> Route:
     """The route. Raises SettingsError when what is set cannot work together, and says what to change."""
     named = {name: facts.env[name] for name in MODEL_VARIABLES if facts.env.get(name, "").strip()}
     if facts.artifacts_uri:
@@ -91,13 +90,13 @@ def decide_route(facts: Facts) -> Route:
     if facts.env.get("NIM_DISABLE_MODEL_DOWNLOAD", "").strip().lower() in TRUE:
         _refuse_chosen_key(facts, "NIM_DISABLE_MODEL_DOWNLOAD is set", "unset NIM_DISABLE_MODEL_DOWNLOAD")
         why = "NIM_DISABLE_MODEL_DOWNLOAD is set, so the weights are in the image; no key is passed on."
-        return Route("image", {"NIM_DISABLE_MODEL_DOWNLOAD": "1"}, KEYS, True, why)
+        return Route("image", {"NIM_DISABLE_MODEL_DOWNLOAD": "1"}, KEYS, why)
     if tuned := facts.env.get("NIM_FT_MODEL", "").strip():
         return _fine_tuned(facts, tuned)
     return _cache_or_download(facts, named)
 
 
-def _fetched(facts: Facts) -> Route:
+def _fetched(facts: WeightsFacts) -> Route:
     """Weights that are fetched first are local ones when the engine starts."""
     variables = (*MODEL_VARIABLES, "NIM_REPOSITORY_OVERRIDE", "NIM_FT_MODEL", "NIM_DISABLE_MODEL_DOWNLOAD")
     if rival := next((name for name in variables if facts.config.get(name)), None):
@@ -107,7 +106,7 @@ def _fetched(facts: Facts) -> Route:
     if facts.artifacts_target == "cache":
         _refuse_chosen_key(facts, "model_artifacts_uri fetches the whole cache", "empty model_artifacts_uri")
         why = f"the cache is fetched from the store into {facts.cache} before the start; no key is passed on."
-        return Route("fetched cache", {}, KEYS, True, why + _unpinned(facts), facts.cache)
+        return Route("fetched cache", {}, KEYS, why + _unpinned(facts), facts.cache)
     if facts.model_repo_holds is Content.FILLED:
         raise SettingsError(
             f"model_artifacts_uri is set, but {facts.model_repo} already holds files that were not fetched. "
@@ -116,20 +115,20 @@ def _fetched(facts: Facts) -> Route:
     _refuse_chosen_key(facts, "model_artifacts_uri fetches the weights", "empty model_artifacts_uri")
     local = _local(facts, str(facts.model_repo), "")
     why = f"the weights are fetched from the store into {facts.model_repo} before the start; no key is passed on."
-    return Route("fetched model", local.env, KEYS, True, why, facts.model_repo, uses_cache=False)
+    return Route("fetched model", local.env, KEYS, why, facts.model_repo, uses_cache=False)
 
 
-def _local(facts: Facts, folder: str, reason: str) -> Route:
+def _local(facts: WeightsFacts, folder: str, reason: str) -> Route:
     if facts.chosen_key in facts.config:
         _refuse_chosen_key(facts, f"the weights are local ({folder})", "remove the folder model-repo")
     dropped = f" {facts.chosen_key} is dropped." if facts.chosen_key else ""
     # 1.x reads NAME, 2.x and later read PATH.
     env = {"NIM_MODEL_NAME": folder, "NIM_MODEL_PATH": folder, "HF_HUB_OFFLINE": "1"}
     why = f"{reason}; NIM loads {folder}, and no key is passed on.{dropped}"
-    return Route("local model", env, KEYS, True, why, None, False)
+    return Route("local model", env, KEYS, why, None, False)
 
 
-def _named_folder(facts: Facts, name: str, value: str) -> Route:
+def _named_folder(facts: WeightsFacts, name: str, value: str) -> Route:
     if not value.startswith("/"):
         raise SettingsError(
             f"{name} is {value!r}; it must be an absolute folder or begin with {', '.join((*REGISTRIES, *BUCKETS))}."
@@ -139,17 +138,17 @@ def _named_folder(facts: Facts, name: str, value: str) -> Route:
     return _local(facts, value, f"{name} is set")
 
 
-def _bucket(facts: Facts, name: str, value: str) -> Route:
+def _bucket(facts: WeightsFacts, name: str, value: str) -> Route:
     if facts.line == 1:
         raise SettingsError(
             f"{name} is {value}, but NIM 1.x reads no bucket there. "
             "Set NIM_REPOSITORY_OVERRIDE instead, or model_artifacts_uri."
         )
     why = f"{name} is {value}; NIM 2.x reads it from the store itself{_store_key(facts)}."
-    return Route("object store", {"NIM_MODEL_PATH": value, **facts.store_variables}, (), False, why)
+    return Route("object store", {"NIM_MODEL_PATH": value, **facts.store_variables}, (), why)
 
 
-def _mirror(facts: Facts, mirror: str) -> Route:
+def _mirror(facts: WeightsFacts, mirror: str) -> Route:
     allowed = MIRRORS[min(facts.line, 2)]
     if not mirror.startswith(allowed):
         raise SettingsError(
@@ -157,10 +156,10 @@ def _mirror(facts: Facts, mirror: str) -> Route:
             "For other stores use model_artifacts_uri."
         )
     why = f"NIM_REPOSITORY_OVERRIDE is set; NIM downloads from that mirror{_store_key(facts)}."
-    return Route("mirror", dict(facts.store_variables), (), False, why)
+    return Route("mirror", dict(facts.store_variables), (), why)
 
 
-def _fine_tuned(facts: Facts, tuned: str) -> Route:
+def _fine_tuned(facts: WeightsFacts, tuned: str) -> Route:
     if facts.line != 1:
         raise SettingsError("NIM_FT_MODEL is a variable of NIM 1.x. For 2.x and later set NIM_MODEL_PATH instead.")
     if not tuned.startswith("/") or tuned not in facts.folders:
@@ -168,36 +167,36 @@ def _fine_tuned(facts: Facts, tuned: str) -> Route:
             f"NIM_FT_MODEL is {tuned!r}, which is no absolute folder here. Mount it there, or unset it."
         )
     if facts.keys:
-        return Route("fine-tuned", {}, (), False, "NIM_FT_MODEL is set; a key is there, so NIM may download the base.")
+        return Route("fine-tuned", {}, (), "NIM_FT_MODEL is set; a key is there, so NIM may download the base.")
     why = f"NIM_FT_MODEL is set and no key is; NIM takes the base model from its cache {facts.cache}."
-    return Route("fine-tuned", {}, KEYS, True, why)
+    return Route("fine-tuned", {}, KEYS, why)
 
 
-def _cache_or_download(facts: Facts, named: Mapping[str, str]) -> Route:
+def _cache_or_download(facts: WeightsFacts, named: Mapping[str, str]) -> Route:
     if facts.keys:
-        return Route("download", {}, (), False, f"a key is set; NIM downloads what its cache {facts.cache} lacks.")
+        return Route("download", {}, (), f"a key is set; NIM downloads what its cache {facts.cache} lacks.")
     if facts.cache_holds is Content.EMPTY:
         why = f"nothing is local and no key is set; NIM downloads into {facts.cache}, which only some images may."
-        return Route("download", {}, KEYS, False, why)
+        return Route("download", {}, KEYS, why)
     uri = next((value for value in named.values() if value.startswith(REGISTRIES)), None)
     if uri is None:
         why = f"the cache {facts.cache} is filled and no key is set."
-        return Route("cache", {}, KEYS, True, why + _unpinned(facts))
+        return Route("cache", {}, KEYS, why + _unpinned(facts))
     why = f"the cache {facts.cache} is filled and no key is set; NIM takes {uri} from it."
-    return Route("cached URI", {"HF_HUB_OFFLINE": "1"}, KEYS, True, why)
+    return Route("cached URI", {"HF_HUB_OFFLINE": "1"}, KEYS, why)
 
 
-def _unpinned(facts: Facts) -> str:
+def _unpinned(facts: WeightsFacts) -> str:
     if facts.profile:
         return ""
     return " NIM_MODEL_PROFILE is empty: NIM chooses, and fails if its choice is not in the cache."
 
 
-def _store_key(facts: Facts) -> str:
+def _store_key(facts: WeightsFacts) -> str:
     return "" if facts.store_variables else ", with no AWS_ variable and no model_artifacts_credential for it"
 
 
-def _refuse_chosen_key(facts: Facts, because: str, otherwise: str) -> None:
+def _refuse_chosen_key(facts: WeightsFacts, because: str, otherwise: str) -> None:
     """A key that somebody chose is not dropped in silence."""
     if facts.chosen_key:
         raise SettingsError(

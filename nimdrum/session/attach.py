@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import nimdrum
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
 from nimdrum.base.files import replace_file
+from nimdrum.base.hosting import child_environment
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor.rundir import RunDir, cannot_write, create_folder, create_run_dir
@@ -177,14 +177,12 @@ def _start_supervisor(plan: EnginePlan, run_dir: RunDir) -> None:
         raise cannot_write(run_dir.path, error) from error
     with contextlib.suppress(OSError):  # none there; or the supervisor itself will say what is wrong with the folder
         run_dir.state.replace(run_dir.inherited)
-    # Its environment is small on purpose: what is not there cannot leak. The plan, which holds keys, goes
-    # through a pipe that nobody else can read.
-    package_root = Path(nimdrum.__file__).resolve().parent.parent
+    # The plan, which holds keys, goes through a pipe that nobody else can read.
     process = subprocess.Popen(
         [sys.executable, "-m", "nimdrum.supervisor", str(run_dir.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,  # it logs to stderr; holding our stdout would keep a pipe behind us open
-        env={**plan.network, "PATH": os.defpath, "PYTHONPATH": str(package_root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=child_environment(plan.network),
         cwd="/",
         start_new_session=True,
     )

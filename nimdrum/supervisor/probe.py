@@ -122,7 +122,7 @@ def _request(
 Seen = TypeVar("Seen")
 
 
-class Watcher(threading.Thread, Generic[Seen]):
+class RepeatedLook(threading.Thread, Generic[Seen]):
     """Looks again and again until stopped, and reports what it sees.
 
     `report` gives the pause until the next look in seconds.

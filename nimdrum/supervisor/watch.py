@@ -14,7 +14,7 @@ from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.work import Work
 from nimdrum.supervisor import probe
 from nimdrum.supervisor.policy import Alive, Event, Failed, Lost, Ready, Silent
-from nimdrum.supervisor.probe import Address, Health, Token, Watcher
+from nimdrum.supervisor.probe import Address, Health, RepeatedLook, Token
 from nimdrum.system.ports import listens_below
 
 
@@ -76,9 +76,9 @@ class Watch:
         """Name to use in requests, once ready."""
         self.seen = "not looked at yet"
         """What health last said, for a person."""
-        self._watchers: list[Watcher[Health] | Watcher[Work]] = [
-            Watcher(self._look_at_health, self._on_health),
-            Watcher(lambda: probe.look_at_work(self._address), self._on_work),
+        self._watchers: list[RepeatedLook[Health] | RepeatedLook[Work]] = [
+            RepeatedLook(self._look_at_health, self._on_health),
+            RepeatedLook(lambda: probe.look_at_work(self._address), self._on_work),
         ]
 
     def begin(self) -> None:

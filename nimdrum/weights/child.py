@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-import nimdrum
 from nimdrum.base.errors import WeightsError
-from nimdrum.base.hosting import LOOPBACK_HOSTS
+from nimdrum.base.hosting import NETWORK, child_environment
 from nimdrum.base.log import get_logger
 from nimdrum.base.secret import redact
 from nimdrum.system.process import LAUNCHER, write_request
@@ -26,10 +25,7 @@ STOP_TIMEOUT_SEC = 10.0
 CAUSE = "error: "
 """Begins the last line of a fetch that failed; the rest is the sentence for the user."""
 PREFIXES = ("AWS_", "GOOGLE_", "AZURE_")
-NAMES = (
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HOME", "LANG"),
-)
+NAMES = NETWORK | {"HOME", "LANG"}
 
 log = get_logger("weights")
 
@@ -38,13 +34,9 @@ def command() -> tuple[str, ...]:
     return (sys.executable, "-m", "nimdrum.weights")
 
 
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What the process may see: proxies, certificates, and the variables that the stores' own tools read."""
-    env = {name: value for name, value in environ.items() if name in NAMES or name.startswith(PREFIXES)}
-    root = Path(nimdrum.__file__).resolve().parent.parent
-    if any(name.lower() in ("http_proxy", "https_proxy") for name in env):
-        env["NO_PROXY"] = ",".join(filter(None, (env.get("NO_PROXY") or env.get("no_proxy"), LOOPBACK_HOSTS)))
-    return env | {"PATH": os.defpath, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    return child_environment({n: value for n, value in environ.items() if n in NAMES or n.startswith(PREFIXES)})
 
 
 def request_json(uri: str, target: Path, credential: Credential | None, stall_timeout_sec: float) -> str:
@@ -85,7 +77,7 @@ def fetch(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=child_environment(environ),
+        env=fetch_environment(environ),
         cwd="/",
     )
     try:

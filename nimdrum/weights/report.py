@@ -30,7 +30,7 @@ class Progress:
     unverified: list[str] = field(default_factory=list)
 
 
-class Watch:
+class ProgressWatch:
     """Tells how far a transfer is, and ends it when it is stopped or stuck."""
 
     def __init__(

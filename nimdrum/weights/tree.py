@@ -18,7 +18,7 @@ from nimdrum.weights.claim import Claim
 from nimdrum.weights.folder import Tree, disk_error, read_tree, size_of
 from nimdrum.weights.parts import Journal, RemoteFile, file_id
 from nimdrum.weights.publish import NEXT, OLD, is_published, make_folder, publish
-from nimdrum.weights.report import TELL_EVERY_SEC, StoppedError, Tell, Watch
+from nimdrum.weights.report import TELL_EVERY_SEC, ProgressWatch, StoppedError, Tell
 from nimdrum.weights.store import Store
 from nimdrum.weights.transfer import Damaged, Transfer
 
@@ -132,7 +132,7 @@ class TreeFetch:
                 missing = [file for file in files if not self._has(file)]
                 self._look_for_room(missing, journaled)
                 transfer = Transfer(store, missing, self._staging, journal, journaled)
-                watch = Watch(files, missing, journaled, self._tell, self._stopped, self._stall_timeout_sec)
+                watch = ProgressWatch(files, missing, journaled, self._tell, self._stopped, self._stall_timeout_sec)
                 try:
                     transfer.run(watch.look)
                     fetched += transfer.progress.fetched

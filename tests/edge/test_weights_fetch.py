@@ -17,7 +17,7 @@ from s3_server import BUCKET, CREDENTIAL, S3Server
 
 from nimdrum.base.errors import SettingsError, WeightsError
 from nimdrum.weights import fetch
-from nimdrum.weights.child import child_environment, command, request_json
+from nimdrum.weights.child import command, fetch_environment, request_json
 from nimdrum.weights.folder import LOCK, MARKER, OURS, STAGING
 from nimdrum.weights.parts import HEADER, PART_BYTES
 from nimdrum.weights.publish import NEXT, OLD
@@ -72,7 +72,7 @@ def fetching(s3: S3Server, target: Path, who: str = "me") -> Iterator["subproces
     writes down the key id `who`, and asks for no other proof."""
     with (target.parent / "fetch.log").open("ab") as log:
         process = subprocess.Popen(
-            command(), stdin=subprocess.PIPE, stdout=log, stderr=log, env=child_environment(os.environ)
+            command(), stdin=subprocess.PIPE, stdout=log, stderr=log, env=fetch_environment(os.environ)
         )
     try:
         assert process.stdin
@@ -557,6 +557,6 @@ def test_memory_stays_flat(s3: S3Server, target: Path) -> None:
 
 def test_the_command_line_helps() -> None:
     """--help says what it is for; the request comes on standard input only."""
-    done = subprocess.run([*command(), "--help"], capture_output=True, check=True, env=child_environment(os.environ))
+    done = subprocess.run([*command(), "--help"], capture_output=True, check=True, env=fetch_environment(os.environ))
     assert b"standard input" in done.stdout
     assert json.loads(request_json("s3://b/x", Path("/t"), None, 1.0))["credential"] is None

@@ -8,7 +8,7 @@ import re
 from nimdrum.engines.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
 from nimdrum.system.gpu import SLACK_MB
 from nimdrum.tools.doctor.finding import Finding, ok, problem, warning
-from nimdrum.tools.doctor.surroundings import Facts, Folder, Gpu
+from nimdrum.tools.doctor.surroundings import Folder, Gpu, Surroundings
 
 DRIVERS = {1: (470, 560), 2: (470, 580)}
 """For each line: the oldest driver that data-centre GPUs can have, and the one that is asked for."""
@@ -18,7 +18,7 @@ MUCH_DISK_GB = 40
 GPU_REMEDY = "choose a resource bundle with a GPU (docker run: --gpus all), or another engine"
 
 
-def check_gpu(facts: Facts) -> Finding | None:
+def check_gpu(facts: Surroundings) -> Finding | None:
     if not facts.uses_gpus:
         return None
     gpus = facts.gpus.value
@@ -40,7 +40,7 @@ def _counted(gpus: tuple[Gpu, ...]) -> list[str]:
     ]
 
 
-def check_driver(facts: Facts) -> Finding | None:
+def check_driver(facts: Surroundings) -> Finding | None:
     if not facts.uses_gpus or not facts.gpus.value:
         return None
     driver = facts.gpus.value[0].driver
@@ -58,7 +58,7 @@ def check_driver(facts: Facts) -> Finding | None:
     )
 
 
-def check_gpu_use(facts: Facts) -> Finding | None:
+def check_gpu_use(facts: Surroundings) -> Finding | None:
     """Other users of the GPU, and modes that keep several processes from sharing one."""
     if not facts.uses_gpus or not facts.gpus.value:
         return None
@@ -75,7 +75,7 @@ def check_gpu_use(facts: Facts) -> Finding | None:
     return ok("GPU memory is free")
 
 
-def check_shared_memory(facts: Facts) -> Finding | None:
+def check_shared_memory(facts: Surroundings) -> Finding | None:
     if not facts.uses_gpus:
         return None
     gigabytes = facts.shm_bytes.value / 1e9
@@ -88,7 +88,7 @@ def check_shared_memory(facts: Facts) -> Finding | None:
     return ok(f"{SHARED_MEMORY} has {gigabytes:.1f} GB")
 
 
-def check_cache(facts: Facts) -> Finding | None:
+def check_cache(facts: Surroundings) -> Finding | None:
     if facts.engine != "nim" or facts.local_model:
         return None
     folder = facts.cache.value
@@ -100,7 +100,7 @@ def check_cache(facts: Facts) -> Finding | None:
     return ok(f"{folder.path} is writable and {'filled' if folder.filled else 'empty'}")
 
 
-def check_disk(facts: Facts) -> Finding | None:
+def check_disk(facts: Surroundings) -> Finding | None:
     if facts.engine != "nim" or facts.local_model:
         return None
     folder = facts.cache.value
@@ -113,7 +113,7 @@ def check_disk(facts: Facts) -> Finding | None:
     return warning(f"{free}: enough for a small model only; {size}", "a larger volume at NIM_CACHE_PATH")
 
 
-def check_fetch(facts: Facts) -> Finding | None:
+def check_fetch(facts: Surroundings) -> Finding | None:
     if facts.fetch_into is None:
         return None
     folder = facts.fetch_into.value
@@ -127,7 +127,7 @@ def check_fetch(facts: Facts) -> Finding | None:
     return ok(f"model_artifacts_uri is fetched into {folder.path}, {folder.free_bytes / 1e9:.0f} GB free")
 
 
-def check_home(facts: Facts) -> Finding | None:
+def check_home(facts: Surroundings) -> Finding | None:
     folder = facts.home.value
     if folder is None:
         return warning("HOME is not set; programs fall back to / or fail", "HOME=/tmp, or any folder that is writable")
@@ -136,7 +136,7 @@ def check_home(facts: Facts) -> Finding | None:
     return ok(f"HOME {folder.path} is writable")
 
 
-def check_temp(facts: Facts) -> Finding | None:
+def check_temp(facts: Surroundings) -> Finding | None:
     folder = facts.temp.value
     if folder.not_writable:
         return problem(f"the temporary folder {_rights(facts, folder)}", "mount /tmp writable, or set TMPDIR")
@@ -145,7 +145,7 @@ def check_temp(facts: Facts) -> Finding | None:
     return ok(f"{folder.path} is writable")
 
 
-def check_user(facts: Facts) -> Finding | None:
+def check_user(facts: Surroundings) -> Finding | None:
     if facts.has_user_name.value or facts.engine != "nim":
         return None
     # From public reports: torch asks for the user's name.
@@ -154,7 +154,7 @@ def check_user(facts: Facts) -> Finding | None:
     )
 
 
-def check_nim_folders(facts: Facts) -> Finding | None:
+def check_nim_folders(facts: Surroundings) -> Finding | None:
     """Public reports of NIM 2.x with a read-only root or a foreign user id name these folders."""
     folders = facts.nim_folders.value
     if facts.engine != "nim" or facts.line < 2:
@@ -167,7 +167,7 @@ def check_nim_folders(facts: Facts) -> Finding | None:
     return ok("NIM's own folders are writable")
 
 
-def check_open_files(facts: Facts) -> Finding | None:
+def check_open_files(facts: Surroundings) -> Finding | None:
     limit = facts.open_files.value
     if limit < FEW_OPEN_FILES:
         return warning(
@@ -176,5 +176,5 @@ def check_open_files(facts: Facts) -> Finding | None:
     return None
 
 
-def _rights(facts: Facts, folder: Folder) -> str:
+def _rights(facts: Surroundings, folder: Folder) -> str:
     return f"{folder.path} cannot be written by uid {facts.uid}, gid {facts.gid}: {folder.not_writable}"

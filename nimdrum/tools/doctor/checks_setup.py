@@ -6,7 +6,7 @@ from nimdrum.engines.tools import PROFILE_ID, Listing, Verdict
 from nimdrum.supervisor.state import Phase
 from nimdrum.system.gpu import gpus_needed
 from nimdrum.tools.doctor.finding import Finding, ok, problem, warning
-from nimdrum.tools.doctor.surroundings import Answer, Facts, Packages
+from nimdrum.tools.doctor.surroundings import Answer, Packages, Surroundings
 
 PYTHONS = ((3, 10), (3, 13))
 TESTED_DRUM = "1.18.1"
@@ -16,11 +16,11 @@ SHOWN = 3
 PROFILES_REMEDY = "`python -m nimdrum profiles` lists those of this image"
 
 
-def check_parameters(facts: Facts) -> Finding:
+def check_parameters(facts: Surroundings) -> Finding:
     return problem(facts.settings_error) if facts.settings_error else ok("the runtime parameters are valid")
 
 
-def check_engine(facts: Facts) -> Finding | None:
+def check_engine(facts: Surroundings) -> Finding | None:
     if facts.plan_error:
         return problem(facts.plan_error)
     plan = facts.plan
@@ -34,7 +34,7 @@ def check_engine(facts: Facts) -> Finding | None:
     return ok(f"{plan.line}{evidence}, model {plan.model}")
 
 
-def check_external(facts: Facts) -> Finding | None:
+def check_external(facts: Surroundings) -> Finding | None:
     if facts.external is None:
         return None
     answer = facts.external.value
@@ -49,7 +49,7 @@ def check_external(facts: Facts) -> Finding | None:
     )
 
 
-def check_key(facts: Facts) -> Finding | None:
+def check_key(facts: Surroundings) -> Finding | None:
     if facts.engine != "nim" or facts.settings is None:
         return None
     if odd := next((key for key in facts.keys if key.odd), None):
@@ -75,7 +75,7 @@ def check_key(facts: Facts) -> Finding | None:
     )
 
 
-def check_profile(facts: Facts) -> Finding | None:
+def check_profile(facts: Surroundings) -> Finding | None:
     if facts.engine != "nim" or facts.settings is None or facts.local_model:
         return None
     wanted = facts.settings.model_profile
@@ -112,7 +112,7 @@ def check_profile(facts: Facts) -> Finding | None:
     return ok(f"{told}: {profile.verdict.value}")
 
 
-def _without_profile(facts: Facts, listing: Listing | None) -> Finding | None:
+def _without_profile(facts: Surroundings, listing: Listing | None) -> Finding | None:
     if facts.listing is None:
         return None
     listing = facts.listing.value
@@ -132,7 +132,7 @@ def _short(profile: str) -> str:
     return f"{profile[:12]}..." if PROFILE_ID.fullmatch(profile) else profile
 
 
-def check_ports(facts: Facts) -> Finding | None:
+def check_ports(facts: Surroundings) -> Finding | None:
     ports = facts.ports.value
     taken = [port for port in ports if not port.free and not port.can_move]
     told = ", ".join(f"{p.number} ({p.what}{f', {p.owner}' if p.owner else ''})" for p in taken)
@@ -146,7 +146,7 @@ def check_ports(facts: Facts) -> Finding | None:
     return ok("; ".join([f"free: {', '.join(str(port.number) for port in ports if port.free)}", *moved]))
 
 
-def check_python(facts: Facts) -> Finding:
+def check_python(facts: Surroundings) -> Finding:
     version = ".".join(map(str, facts.python))
     low, high = PYTHONS
     if low <= facts.python <= high:
@@ -154,7 +154,7 @@ def check_python(facts: Facts) -> Finding:
     return problem(f"{version} is not one of 3.{low[1]} to 3.{high[1]}", "a virtual environment with one of those")
 
 
-def check_packages(facts: Facts) -> Finding:
+def check_packages(facts: Surroundings) -> Finding:
     packages = facts.packages.value
     missing = [name for name, version in packages.installed.items() if version is None and name != DRUM]
     if missing:
@@ -172,7 +172,7 @@ def _differs(packages: Packages, name: str) -> bool:
     return name in packages.pinned and packages.installed[name] not in packages.pinned[name]
 
 
-def check_drum(facts: Facts) -> Finding:
+def check_drum(facts: Surroundings) -> Finding:
     version = facts.packages.value.installed.get(DRUM)
     if version is None:
         return problem("DRUM is not installed", f"pip install {DRUM}=={TESTED_DRUM}")
@@ -181,7 +181,7 @@ def check_drum(facts: Facts) -> Finding:
     return ok(f"DRUM {version}")
 
 
-def check_code_folder(facts: Facts) -> Finding:
+def check_code_folder(facts: Surroundings) -> Finding:
     code = facts.code.value
     for hook in HOOKS:
         found = [path for path in code.hooks if path.rpartition("/")[2] == hook]
@@ -197,7 +197,7 @@ def check_code_folder(facts: Facts) -> Finding:
     return ok(f"{facts.code_dir}, {code.files} files")
 
 
-def check_artifacts(facts: Facts) -> Finding | None:
+def check_artifacts(facts: Surroundings) -> Finding | None:
     if not facts.code.value.artifacts:
         return None
     return warning(
@@ -211,7 +211,7 @@ def _some(paths: list[str] | tuple[str, ...]) -> str:
     return ", ".join(paths[:SHOWN]) + more
 
 
-def check_platform(facts: Facts) -> Finding | None:
+def check_platform(facts: Surroundings) -> Finding | None:
     if facts.platform is None:
         return None
     answer: Answer = facts.platform.value
@@ -225,7 +225,7 @@ def check_platform(facts: Facts) -> Finding | None:
     return ok(f"{answer.url} can be reached")
 
 
-def check_supervisor(facts: Facts) -> Finding:
+def check_supervisor(facts: Surroundings) -> Finding:
     engines = facts.engines.value
     if not engines:
         return ok("no engine of this user runs here")

@@ -10,9 +10,9 @@ from nimdrum.tools import CODE_DIR
 from nimdrum.tools.doctor import checks_machine as machine
 from nimdrum.tools.doctor import checks_setup as setup
 from nimdrum.tools.doctor.finding import Finding, warning
-from nimdrum.tools.doctor.surroundings import Facts, NotSeenError
+from nimdrum.tools.doctor.surroundings import NotSeenError, Surroundings
 
-Check = Callable[[Facts], Finding | None]
+Check = Callable[[Surroundings], Finding | None]
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("parameters", setup.check_parameters),
@@ -43,7 +43,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
-def judge(facts: Facts) -> list[Finding]:
+def judge(facts: Surroundings) -> list[Finding]:
     """One finding for each check that applies. Raises nothing: a check that cannot be made is a warning."""
     findings = []
     for name, check in CHECKS:

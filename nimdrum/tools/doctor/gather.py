@@ -29,7 +29,7 @@ from nimdrum.system.ports import PREFERRED
 from nimdrum.system.process import Ended, run_program
 from nimdrum.tools.doctor import look
 from nimdrum.tools.doctor.look import find_keys
-from nimdrum.tools.doctor.surroundings import Answer, Fact, Facts, Gpu, Port
+from nimdrum.tools.doctor.surroundings import Answer, Fact, Gpu, Port, Surroundings
 from nimdrum.weights.folder import Content, content
 
 LOOK_SEC = 10.0
@@ -79,7 +79,7 @@ def gather(
     list_timeout_sec: float,
     run: Runner = run_program,
     get: Getter = look.ask,
-) -> Facts:
+) -> Surroundings:
     """Look at everything. `engine` stands in for the parameter; `list_timeout_sec` 0 does not ask for profiles.
 
     Must be called from the main thread of a process without other children. Raises StoppedError.
@@ -92,7 +92,7 @@ def gather(
     home = environ.get("HOME")
     endpoint = environ.get("DATAROBOT_ENDPOINT", "").strip().rstrip("/")
     verify = settings.verify_ssl if settings else True
-    return Facts(
+    return Surroundings(
         image=image,
         code_dir=hosting.code_dir,
         uid=os.getuid(),

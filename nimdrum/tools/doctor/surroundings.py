@@ -109,7 +109,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Surroundings:
     """Everything that the checks judge."""
 
     image: NimImage | None

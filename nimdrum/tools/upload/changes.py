@@ -12,7 +12,7 @@ from enum import Enum
 from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload.bundle import fingerprint
 from nimdrum.tools.upload.exit_codes import BUILD_FAILED, REFUSED
-from nimdrum.tools.upload.found import Bundle, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
+from nimdrum.tools.upload.found import EnvironmentVersion, Found, ModelVersion, RegisteredVersion, ResourceBundle
 from nimdrum.tools.upload.wanted import Wanted
 
 BUILT = "success"
@@ -182,7 +182,7 @@ def registered_version(version: ModelVersion | None, found: Found) -> Registered
     return made[0] if made else None
 
 
-def choose_bundle(wanted: Wanted, bundles: Sequence[Bundle]) -> Bundle | None:
+def choose_bundle(wanted: Wanted, bundles: Sequence[ResourceBundle]) -> ResourceBundle | None:
     """The bundle by name or id, or the smallest with enough GPUs; None when no GPU is wanted. Raises UploadError."""
     if wanted.resource_bundle is None and wanted.gpus == 0:
         return None

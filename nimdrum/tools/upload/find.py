@@ -12,7 +12,14 @@ from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload.changes import choose_bundle
 from nimdrum.tools.upload.connection import listed
 from nimdrum.tools.upload.exit_codes import OF_DATAROBOT, REFUSED, fail
-from nimdrum.tools.upload.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
+from nimdrum.tools.upload.found import (
+    Deployment,
+    EnvironmentVersion,
+    Found,
+    ModelVersion,
+    RegisteredVersion,
+    ResourceBundle,
+)
 from nimdrum.tools.upload.wanted import Wanted
 
 Json = dict[str, Any]
@@ -104,9 +111,9 @@ def _id(thing: Json | None) -> str | None:
     return str(thing["id"]) if thing else None
 
 
-def _bundle(raw: Json) -> Bundle:
+def _bundle(raw: Json) -> ResourceBundle:
     sizes = (raw.get("gpuCount") or 0, raw.get("gpuMemoryBytes") or 0, raw.get("memoryBytes") or 0)
-    return Bundle(raw["id"], raw["name"], *sizes)
+    return ResourceBundle(raw["id"], raw["name"], *sizes)
 
 
 def environment_version_from(raw: Json) -> EnvironmentVersion:

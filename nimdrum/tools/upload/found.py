@@ -12,7 +12,7 @@ class EnvironmentVersion:
 
 
 @dataclass(frozen=True)
-class Bundle:
+class ResourceBundle:
     """A resource bundle: what one container gets."""
 
     id: str
@@ -56,7 +56,7 @@ class Found:
     credential_id: str | None = None
     model_id: str | None = None
     model_versions: tuple[ModelVersion, ...] = ()
-    bundle: Bundle | None = None
+    bundle: ResourceBundle | None = None
     registered_model_id: str | None = None
     registered_versions: tuple[RegisteredVersion, ...] = ()
     prediction_environment_id: str | None = None

@@ -20,7 +20,7 @@ from nimdrum.tools.upload.connection import configured_token, connect
 from nimdrum.tools.upload.context import Patience, Upload
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
 from nimdrum.tools.upload.find import look
-from nimdrum.tools.upload.found import Bundle, Found
+from nimdrum.tools.upload.found import Found, ResourceBundle
 from nimdrum.tools.upload.wanted import KEY, Values, Wanted, read_values
 
 TARGET_NAME = "resultText"
@@ -115,10 +115,10 @@ def _environment_content(archive: Path | None, uri: str | None, terminal: Termin
     return fingerprint(context_files(code_dir))
 
 
-def _unknown_bundle(wanted: Wanted) -> Bundle | None:
+def _unknown_bundle(wanted: Wanted) -> ResourceBundle | None:
     if wanted.resource_bundle is None and wanted.gpus == 0:
         return None
-    return Bundle("to be looked up", wanted.resource_bundle or f"the smallest with {wanted.gpus} GPUs")
+    return ResourceBundle("to be looked up", wanted.resource_bundle or f"the smallest with {wanted.gpus} GPUs")
 
 
 def _ask_key(terminal: Terminal, environ: Mapping[str, str]) -> Secret:

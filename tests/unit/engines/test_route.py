@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from nimdrum.base.errors import SettingsError
-from nimdrum.engines.route import KEYS, Facts, decide_route
+from nimdrum.engines.route import KEYS, WeightsFacts, decide_route
 from nimdrum.weights.folder import LOCK, MARKER, STAGING, Content, Tree, content, read_tree, tree_json
 
 REPO, CACHE = Path("/opt/code/model-repo"), Path("/cache")
-BARE = Facts(1, REPO, Content.EMPTY, CACHE, Content.EMPTY, {})
+BARE = WeightsFacts(1, REPO, Content.EMPTY, CACHE, Content.EMPTY, {})
 KEY = {"NGC_API_KEY": "nvapi-do-not-show-me"}
 AWS = {"AWS_ACCESS_KEY_ID": "i", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r"}
 LOCAL = {"NIM_MODEL_NAME": str(REPO), "NIM_MODEL_PATH": str(REPO), "HF_HUB_OFFLINE": "1"}
@@ -23,7 +23,7 @@ URI = "s3://bucket/llm/"
 
 @pytest.mark.parametrize("line", [1, 2])
 @pytest.mark.parametrize(
-    ("change", "name", "env", "offline", "why"),
+    ("change", "name", "env", "keyless", "why"),
     [
         pytest.param({"keys": KEY}, "download", {}, False, "a key is set", id="download"),
         pytest.param({"keys": KEY, "cache_holds": FILLED}, "download", {}, False, "lacks", id="download the rest"),
@@ -71,37 +71,36 @@ URI = "s3://bucket/llm/"
     ],
 )
 def test_the_routes_of_both_lines(
-    line: int, change: dict[str, Any], name: str, env: dict[str, str], offline: bool, why: str
+    line: int, change: dict[str, Any], name: str, env: dict[str, str], keyless: bool, why: str
 ) -> None:
     """Name, variables and the sentence; a route that needs no key forbids all of them."""
     route = decide_route(replace(BARE, line=line, **change))
-    assert (route.name, route.env, route.offline) == (name, env, offline)
+    assert (route.name, route.env) == (name, env)
     assert why in route.why
     assert route.why.endswith(".")
-    assert route.unset == (KEYS if offline or (not change.get("keys") and name == "download") else ())
+    assert route.unset == (KEYS if keyless or (not change.get("keys") and name == "download") else ())
     fetches = {"fetched model": REPO, "fetched cache": CACHE}
     assert route.fetch_into == fetches.get(name)
 
 
 @pytest.mark.parametrize(
-    ("line", "change", "name", "env", "offline"),
+    ("line", "change", "name", "env", "keyless"),
     [
         (1, {"cache_holds": FILLED}, "fine-tuned", {}, True),
         (1, {"keys": KEY}, "fine-tuned", {}, False),
     ],
 )
-def test_fine_tuned_weights_of_1x(line: int, change: dict[str, Any], name: str, env: Any, offline: bool) -> None:
+def test_fine_tuned_weights_of_1x(line: int, change: dict[str, Any], name: str, env: Any, keyless: bool) -> None:
     """NIM_FT_MODEL goes over a base model, from the cache or downloaded."""
     facts = replace(BARE, line=line, env={"NIM_FT_MODEL": "/ft"}, folders=frozenset(["/ft"]), **change)
     route = decide_route(facts)
-    assert (route.name, route.env, route.offline) == (name, env, offline)
+    assert (route.name, route.env) == (name, env)
 
 
 def test_a_bucket_of_2x() -> None:
     """NIM 2.x reads s3:// and gs:// in NIM_MODEL_PATH itself, with the store's credentials."""
     route = decide_route(replace(BARE, line=2, env={"NIM_MODEL_PATH": "s3://b/llm"}, store_variables=AWS))
     assert (route.name, route.env) == ("object store", {"NIM_MODEL_PATH": "s3://b/llm", **AWS})
-    assert not route.offline
 
 
 @pytest.mark.parametrize(

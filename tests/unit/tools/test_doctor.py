@@ -22,7 +22,7 @@ from nimdrum.tools.doctor.command import CHECKS, Check, judge
 from nimdrum.tools.doctor.finding import Finding, Level, as_json, as_text, count, ok, problem, warning
 from nimdrum.tools.doctor.gather import timed
 from nimdrum.tools.doctor.look import folder, parse_gpus, parse_lock, search_code
-from nimdrum.tools.doctor.surroundings import Answer, CodeFolder, Fact, Facts, Folder, Gpu, Key, Packages, Port
+from nimdrum.tools.doctor.surroundings import Answer, CodeFolder, Fact, Folder, Gpu, Key, Packages, Port, Surroundings
 
 ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
@@ -43,7 +43,7 @@ def credential(key: str = KEY) -> dict[str, str]:
     return {"credentialType": "api_token", "apiToken": key}
 
 
-def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **changes: Any) -> Facts:
+def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **changes: Any) -> Surroundings:
     """A machine on which all is well: two GPUs, a NIM, a key; with changes."""
     chosen = settings(**(raw or {}))
     hosting = read_hosting("/nowhere", {}, ["drum", "server"])
@@ -86,7 +86,7 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
         "external": None,
         "engines": Fact(()),
     }
-    return Facts(**{**well, **changes})
+    return Surroundings(**{**well, **changes})
 
 
 def part(fact: Any, **changes: Any) -> Fact[Any]:
@@ -316,7 +316,9 @@ def test_all_is_well() -> None:
 
 def test_facts_that_are_missing_hide_nothing_else() -> None:
     """Each look that failed is one warning for each check that needed it; an odd fact too."""
-    unseen = {field.name: Fact(None, "hangs") for field in dataclasses.fields(Facts) if "Fact[" in str(field.type)}
+    unseen = {
+        field.name: Fact(None, "hangs") for field in dataclasses.fields(Surroundings) if "Fact[" in str(field.type)
+    }
     findings = judge(facts(**unseen))
     assert all("hangs" in f.message for f in findings if f.name in ("gpu", "cache", "ports", "drum", "supervisor"))
     odd = judge(facts(ports=Fact("no ports")))

@@ -19,7 +19,14 @@ from nimdrum.tools.upload.changes import (
     plan,
     registered_version,
 )
-from nimdrum.tools.upload.found import Bundle, Deployment, EnvironmentVersion, Found, ModelVersion, RegisteredVersion
+from nimdrum.tools.upload.found import (
+    Deployment,
+    EnvironmentVersion,
+    Found,
+    ModelVersion,
+    RegisteredVersion,
+    ResourceBundle,
+)
 from nimdrum.tools.upload.wanted import ParameterValue, Wanted
 
 WANTED = Wanted(
@@ -33,7 +40,7 @@ WANTED = Wanted(
     deployment="deployment",
     replace=True,
 )
-GPU = Bundle("gpu", "GPU", 1)
+GPU = ResourceBundle("gpu", "GPU", 1)
 FULL = [
     Action.CREATE_CREDENTIAL,
     Action.CREATE_ENVIRONMENT,
@@ -247,7 +254,12 @@ def test_a_built_version_goes_before_one_in_the_making() -> None:
     assert environment_version(WANTED, Found(environment_versions=versions[:1])) is None
 
 
-SMALL, LARGE, MANY, CPU = Bundle("s", "S", 1, 32), Bundle("l", "L", 1, 80), Bundle("m", "M", 4, 10), Bundle("c", "C")
+SMALL, LARGE, MANY, CPU = (
+    ResourceBundle("s", "S", 1, 32),
+    ResourceBundle("l", "L", 1, 80),
+    ResourceBundle("m", "M", 4, 10),
+    ResourceBundle("c", "C"),
+)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +275,7 @@ SMALL, LARGE, MANY, CPU = Bundle("s", "S", 1, 32), Bundle("l", "L", 1, 80), Bund
         (None, 5, "5 GPUs"),
     ],
 )
-def test_the_choice_of_a_bundle(bundle: str | None, gpus: int, chosen: Bundle | str | None) -> None:
+def test_the_choice_of_a_bundle(bundle: str | None, gpus: int, chosen: ResourceBundle | str | None) -> None:
     """By name or id; else the one with the fewest GPUs that suffice, then the least GPU memory; else those there are."""
     wanted = replace(WANTED, resource_bundle=bundle, gpus=gpus)
     if not isinstance(chosen, str):

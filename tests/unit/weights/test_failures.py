@@ -11,7 +11,7 @@ from nimdrum.base.errors import WeightsError
 from nimdrum.weights.checks import Check
 from nimdrum.weights.failures import TransientError, explain
 from nimdrum.weights.parts import Journal, RemoteFile
-from nimdrum.weights.report import Progress, Watch
+from nimdrum.weights.report import Progress, ProgressWatch
 from nimdrum.weights.source import parse_uri
 from nimdrum.weights.transfer import Transfer
 
@@ -29,7 +29,7 @@ def test_a_certificate_that_is_not_trusted_is_named() -> None:
 
 def test_a_fetch_that_is_given_up_says_what_the_store_said() -> None:
     """Where the store never answers, its last trouble is the cause; where it is only silent, that is said."""
-    watch = Watch([], [], {}, lambda *_args, **_fields: None, lambda: False, stall_timeout_sec=0.0)
+    watch = ProgressWatch([], [], {}, lambda *_args, **_fields: None, lambda: False, stall_timeout_sec=0.0)
     with pytest.raises(WeightsError, match=r"^No byte came for 0 s\..*stands still"):
         watch.look(Progress())
     with pytest.raises(WeightsError, match=r"^No byte came for 0 s\..*Connection refused"):
