@@ -17,7 +17,8 @@ import requests
 from drum_process import Drum, parameters
 from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
-from model_folders import MODES, examples, model_folder, start_server
+from model_folders import MODES, model_folder, start_server
+from models_page import examples
 
 pytestmark = pytest.mark.drum
 
