@@ -98,6 +98,7 @@ CHANGED = {"PATH"}
 ADDED = {
     *("NIM_SERVER_PORT", "NIM_HEALTH_PORT", "NIM_SERVED_MODEL_NAME", "NIM_LOG_LEVEL", "NIMDRUM_ENGINE_OF"),
     *("HOSTNAME", "TERM", "container", "USER", "LOGNAME"),  # of the container and its user
+    *("PWD", "LC_CTYPE"),  # NIM's shell and the fake's Python set them for themselves
 }
 
 
