@@ -1,7 +1,6 @@
 """DRUM's hooks: each hands over to the package, and nothing else happens here.
 
-The runtime parameters model_artifacts_* fetch weights before the engine starts. Where that is not enough, call
-`nimdrum.weights.fetch` at the top of `load_model` (docs/weights/fetch.md).
+For this folder alone. Hooks of your own are a model of their own, in another folder: docs/models.md.
 """
 
 from nimdrum import hooks

@@ -5,6 +5,7 @@ and must not be run again when one of them dies. What it leaves decides how the 
 engine_config.json, os.environ), so the engine is planned here, after it. The plan goes to DESCRIPTOR: it holds keys.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -39,6 +40,7 @@ def load_model_step(hosting: Hosting) -> Preparation:
 
 def main() -> int:
     code_dir, port, cwd, descriptor, how = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     os.chdir(cwd)  # only now: Python looks for modules where it is started
     module: ModuleType | None = None
     try:

@@ -71,6 +71,9 @@ class Container:
         assert answer[0].status_code == status, f"{answer[0].status_code} {answer[0].text}\n{self.log[-4000:]}"
         return answer[0]
 
+    def get(self, path: str) -> requests.Response:
+        return requests.get(f"{self.url}{path}", timeout=WAIT_SEC)
+
     def post(self, path: str, **body: Any) -> requests.Response:
         return requests.post(self.url + path, timeout=WAIT_SEC, **body)
 

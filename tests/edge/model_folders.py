@@ -1,7 +1,6 @@
-"""Models on top of the image, as folders: those of docs/models.md, and `start_server.sh` on one of them."""
+"""Models on top of the image, as folders, and `start_server.sh` on one of them."""
 
 import contextlib
-import re
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ from drum_process import DRUM, Drum, parameters
 from edge_world import REPOSITORY, World
 from fake_nim.run import free_port
 
-PAGE = REPOSITORY / "docs" / "models.md"
 MODES: dict[str, dict[str, Any]] = {
     "werkzeug": {"DRUM_SERVER_TYPE": "werkzeug"},
     "werkzeug-2": {"DRUM_SERVER_TYPE": "werkzeug", "CUSTOM_MODEL_WORKERS": 2},
@@ -21,18 +19,6 @@ MODES: dict[str, dict[str, Any]] = {
     "gevent": {},
     "gevent-2": {"CUSTOM_MODEL_WORKERS": 2},
 }
-
-
-def examples(title: str) -> list[dict[str, str]]:
-    """The files of the page's section `title`; two when it shows a file in two ways."""
-    sections = re.split(r"^## \d\. ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    section = next(text for text in sections if text.startswith(title))
-    found: list[dict[str, str]] = [{}]
-    for name, content in re.findall(r"```\w+ (\S+)\n(.*?)```", section, re.DOTALL):
-        if name in found[-1]:
-            found.append({})
-        found[-1][name] = content
-    return found
 
 
 def model_folder(world: World, files: Mapping[str, str]) -> Path:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from edge_world import READY_SEC, TOKEN, World
 from fake_nim.run import free_port, wait_for
+from model_folders import model_folder, start_server
 
 from nimdrum.base.errors import EngineStartError
 
@@ -49,6 +50,20 @@ def test_the_stages_of_a_start_are_reported(world: World, platform: tuple[str, l
     titles = [payload["title"] for _, _, payload in seen]
     assert (titles[0], titles[-1]) == ("Deployment stage 1 out of 4", "Deployment stage 4 out of 4")
     assert {(payload["eventType"], payload["deploymentId"]) for _, _, payload in seen} == {("deploymentInfo", "d1")}
+
+
+@pytest.mark.drum
+def test_a_users_load_model_is_reported(world: World, platform: tuple[str, list]) -> None:
+    """The person who waits for the deployment reads what it waits for."""
+    endpoint, seen = platform
+    deployed(world, endpoint)
+    world.fake()
+    with start_server(
+        world, model_folder(world, {"custom.py": "def load_model(code_dir):\n    return True\n"})
+    ) as server:
+        server.wait_health(200)
+        wait_for(lambda: any("is ready" in payload["message"] for _, _, payload in seen), READY_SEC)
+    assert seen[0][2]["message"] == "load_model of custom.py comes before NIM 1.x."
 
 
 def test_a_failed_start_is_reported_with_its_cause(world: World, platform: tuple[str, list]) -> None:

@@ -17,7 +17,8 @@ import requests
 from drum_process import Drum, parameters
 from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
-from model_folders import MODES, examples, model_folder, start_server
+from model_folders import MODES, model_folder, start_server
+from models_page import examples
 
 pytestmark = pytest.mark.drum
 
@@ -475,3 +476,45 @@ def test_unknown_variables_are_warned_about(world: World) -> None:
         warned = [line for line in server.printed.splitlines() if "is not a runtime parameter" in line]
         assert len(warned) == 1, warned
         assert "max_token is not a runtime parameter; did you mean max_tokens?" in warned[0]
+
+
+TALKS = """
+import nimdrum
+
+def read_input_data(binary_data):
+    return nimdrum.read_input_data(binary_data)
+
+def score(data, model, **kwargs):
+    texts = list(data["promptText"])
+    if texts == ["wrong"]:
+        return nimdrum.complete(texts, max_token=5)
+    talks = [[{"role": "system", "content": "S"}, {"role": "user", "content": text}] for text in texts]
+    mixed = nimdrum.complete(["plain", talks[0]])
+    assert list(mixed["resultText"]) == ["echo: plain", f"echo: {texts[0]}"], mixed
+    assert list(nimdrum.complete(data, system_prompt=None)["resultText"]) == [f"echo: {text}" for text in texts]
+    return nimdrum.complete(talks, n=2, max_tokens=5, temperature=0)
+"""
+
+
+def test_complete(world: World) -> None:
+    """Texts, conversations, both, or a frame; parameters in the place of the runtime's; a misspelt one is told."""
+    world.fake(record_requests=True)
+
+    def predict(url: str, body: str) -> requests.Response:
+        return requests.post(url, data=body, headers={"Content-Type": "text/csv"}, timeout=READY_SEC)
+
+    with start_server(world, model_folder(world, {"custom.py": TALKS})) as server:
+        server.wait_health(200)
+        answer = predict(f"{server.url}/predict/", "promptText\n007\nb\n").json()
+        assert answer["predictions"] == ["echo: 007", "echo: b"]
+        assert "choice_2" in answer["extraModelOutput"]["columns"]
+        bodies = [request["body"] for request in world.requests()]
+        talks = [body for body in bodies if body.get("n") == 2]
+        assert len(talks) == 2
+        for body in talks:
+            assert (body["max_tokens"], body["temperature"], body["messages"][0]["content"]) == (5, 0, "S")
+        frame = [body for body in bodies if "temperature" not in body and len(body["messages"]) == 1]
+        assert len(frame) == 2  # no system prompt
+        wrong = predict(f"{server.url}/predict/", "promptText\nwrong\n")
+        assert wrong.status_code == 500
+        assert "max_token is not a runtime parameter; did you mean max_tokens?" in server.printed

@@ -108,7 +108,7 @@ def test_rows_set_things_for_themselves(world: World) -> None:
         system_prompt=["", "Mine.", "", ""],
         messages=["", "", "", json.dumps(conversation)],
     )
-    out = score_frame(frame, world.ready_model(max_tokens=50, system_prompt="All."))
+    out = score_frame(frame, world.ready_model(max_tokens=50, system_prompt="All.", per_row_columns=True))
     assert out["resultText"].tolist() == ["echo: plain", "echo: own", "", "echo: there"]
     assert [error.partition(":")[0] for error in out["row_error"]] == ["", "", "bad_row", ""]
     bodies = {request["body"]["messages"][-1]["content"]: request["body"] for request in world.requests()}
@@ -123,7 +123,7 @@ def test_conversations_need_no_prompt_column(world: World) -> None:
     """A file of conversations only."""
     world.fake()
     frame = pd.DataFrame({"messages": [json.dumps([{"role": "user", "content": "Hi"}]), ""]}, dtype=object)
-    out = score_frame(frame, world.ready_model())
+    out = score_frame(frame, world.ready_model(per_row_columns=True))
     assert out["resultText"].tolist() == ["echo: Hi", ""]
     assert out["row_error"][1].startswith("empty_prompt: ")
 

@@ -14,6 +14,7 @@ import pytest
 from drum_process import drum_score, drum_server
 from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
+from model_folders import model_folder, start_server
 from s3_server import BUCKET, CREDENTIAL, S3Server
 from test_events import deployed, platform
 
@@ -366,18 +367,15 @@ def fetched_parameters(s3: S3Server, bucket: str = BUCKET) -> dict[str, Any]:
 
 
 @pytest.mark.drum
-def test_a_users_own_hook_may_fetch(world: World, s3: S3Server, hooks: Path) -> None:
-    """The page's example under gevent: `nimdrum.weights.fetch` in load_model, then the local route."""
+def test_a_users_own_hook_may_fetch(world: World, s3: S3Server) -> None:
+    """The page's example: `nimdrum.weights.fetch` in load_model, then the local route."""
     page = (REPOSITORY / "docs/weights/fetch.md").read_text(encoding="utf-8")
     example = page.partition("```python\n")[2].partition("```")[0]
     assert "fetch(uri, " in example
     uri = next(line for line in example.splitlines() if "uri = " in line)
-    text = (hooks / "custom.py").read_text(encoding="utf-8").replace("def load_model", "def unused")
-    text += example.replace(uri, f"    uri = {s3.uri()!r}")
-    (hooks / "custom.py").write_text(text, encoding="utf-8")
+    model = model_folder(world, {"custom.py": example.replace(uri, f"    uri = {s3.uri()!r}")})
     world.fake(line="2.x")
-    credential = {"model_artifacts_credential": CREDENTIAL}
-    with drum_server(world, worker_class="gevent", code_dir=hooks, **credential) as drum:
+    with start_server(world, model, model_artifacts_credential=CREDENTIAL) as drum:
         drum.wait_health(200)
-        assert "weights.ready files=2" in drum.printed
-    assert world.starts()[0]["env"]["NIM_MODEL_PATH"] == str(world.code_dir / "model-repo")
+        assert "[load_model] weights.ready files=2" in drum.printed
+    assert world.starts()[0]["env"]["NIM_MODEL_PATH"] == str(model / "model-repo")

@@ -23,6 +23,7 @@ def test_ten_commands_at_most() -> None:
 def test_its_options_exist(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `python -m nimdrum` line of the README can be read by the command that it names."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-model").mkdir()
     words = shlex.split(command, comments=True)
     name, *arguments = words[words.index("nimdrum") + 1 :]
     for word in arguments:
