@@ -5,7 +5,7 @@ from typing import Any
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
 from nimdrum.base.log import event, get_logger
-from nimdrum.session.caller import answering
+from nimdrum.session.caller import answering, take_turn
 from nimdrum.session.exchange import via_name
 from nimdrum.session.model import Model
 from nimdrum.web import bodies, error_answers, metrics
@@ -82,6 +82,7 @@ def install(app: Any, model: Model) -> None:
         path = below_prefix()
         route = None if path is None else route_of(path)
         if route not in UNCOUNTED:
+            take_turn()
             setattr(g, DONE, answering(model.attachment.run_dir))
         try:
             answer = _answer(model, route, path or "", prefix, via) if route else None
