@@ -97,8 +97,25 @@ fi
 # --- DRUM's defaults: gevent keeps /ping/ quick under load and kills no long request ---------------------------------
 default DRUM_SERVER_TYPE string '"gunicorn"'
 default DRUM_GUNICORN_WORKER_CLASS string '"gevent"'
-default DRUM_WORKER_CONNECTIONS numeric 100
 default DRUM_CLIENT_REQUEST_TIMEOUT numeric 3600
+
+# Where all of a worker's connections are taken, nobody is accepted, health checks neither: so there are as many as the
+# open files allow (a caller takes up to three), and who does not finish the head of his request loses his place.
+# shellcheck disable=SC3045  # dash and bash, one of which is sh here, know hard and soft limits
+files=$(ulimit -Hn)
+case "$files" in
+    *[!0-9]*) files=65536 ;;
+    *) [ "$files" -le 65536 ] || files=65536 ;;
+esac
+# shellcheck disable=SC3045
+ulimit -Sn "$files" 2>/dev/null || files=$(ulimit -Sn)
+connections=$(((files - 512) / 4))
+[ "$connections" -le 10000 ] || connections=10000
+[ "$connections" -ge 100 ] || connections=100
+default DRUM_WORKER_CONNECTIONS numeric "$connections"
+# gunicorn's time limit for a head is its keep-alive. The answers still close their connections, as DRUM wants it.
+is_set MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_KEEP_ALIVE || export NIMDRUM_ONE_ANSWER=1
+default DRUM_GUNICORN_KEEP_ALIVE numeric 10
 is_set TARGET_NAME || export TARGET_NAME=resultText  # DataRobot's default; DRUM does not start without one
 
 # --- The user's model in CODE_DIR, seen through a code folder with this project's hooks in it (docs/models.md) --------

@@ -10,7 +10,7 @@ from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, own_error, read_error, with_system_prompt
-from nimdrum.session.caller import current_caller
+from nimdrum.session.caller import current_caller, take_turn
 from nimdrum.session.exchange import Ask, EngineCall, Exchange, ExchangeError, as_chat_error, own_headers
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import ChatSpan
@@ -96,6 +96,7 @@ def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str]
         span.asked(body, endpoint)
         own = [*HEADERS, *own_headers(model, caller), *span.headers()]
         exchange = call.send(Ask("POST", CHAT_PATH, own, json.dumps(body).encode()), endpoint)
+        take_turn()
         if exchange.headers.get_content_type() == EVENT_STREAM and exchange.status == OK:
             return _opened(read_chunks(exchange, str(params.get("model") or "")), span)
         answer = _completion(exchange)

@@ -5,7 +5,7 @@ from typing import Any
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, HTTPStatusError, SupervisorError
 from nimdrum.base.log import event, get_logger
-from nimdrum.session.caller import answering
+from nimdrum.session.caller import answering, take_turn
 from nimdrum.session.exchange import via_name
 from nimdrum.session.model import Model
 from nimdrum.web import bodies, error_answers, metrics
@@ -41,6 +41,21 @@ def route_of(path: str) -> str | None:
     return "nim" if path.startswith(PASS_THROUGH) else ROUTES.get(path)
 
 
+def one_answer(wsgi_app: Any) -> Any:
+    """`wsgi_app`, whose answers close their connections although gunicorn's keep-alive is on.
+
+    DRUM has it off, because pools of proxies hold connections that they do not use, and the moment at which one is
+    closed may be that of their next request. But it is gunicorn's only time limit for the head of a request.
+    """
+
+    def closing(environ: dict[str, Any], start_response: Any) -> Any:
+        if (response := getattr(start_response, "__self__", None)) is not None and hasattr(response, "force_close"):
+            response.force_close()
+        return wsgi_app(environ, start_response)
+
+    return closing
+
+
 def install(app: Any, model: Model) -> None:
     """Answer health, metrics and pass-through on `app`, and look after what DRUM answers itself."""
     if app.extensions.setdefault("nimdrum", model) is not model:
@@ -49,6 +64,8 @@ def install(app: Any, model: Model) -> None:
 
     import nimdrum.web.chat  # noqa: F401 - the first caller should not wait for imports
 
+    if model.hosting.environ.get("NIMDRUM_ONE_ANSWER"):
+        app.wsgi_app = one_answer(app.wsgi_app)
     prefix = model.hosting.environ.get("URL_PREFIX", "").rstrip("/")
     via = via_name(model)
 
@@ -65,6 +82,7 @@ def install(app: Any, model: Model) -> None:
         path = below_prefix()
         route = None if path is None else route_of(path)
         if route not in UNCOUNTED:
+            take_turn()
             setattr(g, DONE, answering(model.attachment.run_dir))
         try:
             answer = _answer(model, route, path or "", prefix, via) if route else None

@@ -20,7 +20,8 @@ DRUM = 'printf "%s\\n" "$@" > "$OUT/arguments"; env > "$OUT/environment"'
 PARAMETERS = {
     "DRUM_SERVER_TYPE": {"type": "string", "payload": "gunicorn"},
     "DRUM_GUNICORN_WORKER_CLASS": {"type": "string", "payload": "gevent"},
-    "DRUM_WORKER_CONNECTIONS": {"type": "numeric", "payload": 100},
+    "DRUM_WORKER_CONNECTIONS": {"type": "numeric", "payload": 896},
+    "DRUM_GUNICORN_KEEP_ALIVE": {"type": "numeric", "payload": 10},
     "DRUM_CLIENT_REQUEST_TIMEOUT": {"type": "numeric", "payload": 3600},
 }
 
@@ -44,9 +45,10 @@ class Entry:
         path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         path.chmod(0o755)
 
-    def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str, files: int = 4096, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """With `files` as the hard limit of open files and half of it as the soft one."""
         return subprocess.run(
-            ["sh", str(SCRIPT), *arguments],
+            ["prlimit", f"--nofile={files // 2}:{files}", "sh", str(SCRIPT), *arguments],
             env={**self.environ, **environ},
             capture_output=True,
             text=True,
@@ -113,6 +115,24 @@ def test_defaults_in_drums_form_only_where_unset(entry: Entry) -> None:
     assert environment["TARGET_NAME"] == '"answer"'
     for name in PARAMETERS.keys() - {"DRUM_WORKER_CONNECTIONS"}:
         assert json.loads(environment[f"MLOPS_RUNTIME_PARAM_{name}"]) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(("files", "connections"), [(1024, 128), (4096, 896), (20_000, 4872), (600, 100)])
+def test_as_many_callers_as_the_open_files_allow(entry: Entry, files: int, connections: int) -> None:
+    """The soft limit is raised to the hard one first; what runs is told how many fit."""
+    entry.program("drum", f'{DRUM}; ulimit -n > "$OUT/files"')
+    entry.run(files=files)
+    told = json.loads(entry.drum_environment["MLOPS_RUNTIME_PARAM_DRUM_WORKER_CONNECTIONS"])
+    assert told == {"type": "numeric", "payload": connections}
+    assert (entry.record / "files").read_text() == f"{files}\n"
+
+
+def test_an_answer_closes_its_connection_unless_keep_alive_is_asked_for(entry: Entry) -> None:
+    """Ours is a time limit for heads; a user's own means what it says."""
+    entry.run()
+    assert entry.drum_environment["NIMDRUM_ONE_ANSWER"] == "1"
+    entry.run(MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_KEEP_ALIVE='{"type": "numeric", "payload": 75}')
+    assert "NIMDRUM_ONE_ANSWER" not in entry.drum_environment
 
 
 def test_target_name_has_a_default(entry: Entry) -> None:
