@@ -6,27 +6,39 @@ from nimdrum.base.errors import HTTPStatusError
 from nimdrum.engines.wire import clean
 
 MEGABYTE = 1 << 20
+TOO_LARGE = 413
 ASSOCIATION_ID = "datarobot_association_id"
 
 
 def read_body(request: Any, largest_mb: int) -> bytes:
     """The body of Flask's `request`, which keeps it. Raises HTTPStatusError (413) when it is larger than allowed."""
-    from werkzeug.exceptions import RequestEntityTooLarge
-
     largest = largest_mb * MEGABYTE
     # One more than allowed: a body that was sent in chunks is cut at this length, and not refused.
     request.max_content_length = largest + 1
     try:
-        body: bytes = request.get_data()
-    except RequestEntityTooLarge:
-        raise _too_large(largest_mb) from None
+        body = _data(request, parse_form=False)
+    except HTTPStatusError as error:
+        raise (_too_large(largest_mb) if error.status == TOO_LARGE else error) from None
     if len(body) > largest:
         raise _too_large(largest_mb)
     return body
 
 
+def _data(request: Any, *, parse_form: bool) -> bytes:
+    """The body, empty where it is a form that was parsed; kept by Flask. Raises HTTPStatusError."""
+    from werkzeug.exceptions import HTTPException
+
+    try:
+        body: bytes = request.get_data(parse_form_data=parse_form)
+    except HTTPException as error:
+        raise HTTPStatusError(str(error.description), error.code or 400) from error
+    except Exception as error:  # each server has classes of its own for chunks without a proper size or end
+        raise HTTPStatusError(f"The body is not sent as HTTP wants it ({type(error).__name__}).", 400) from error
+    return body
+
+
 def _too_large(largest_mb: int) -> HTTPStatusError:
-    return HTTPStatusError(f"The body has more than {largest_mb} MB (runtime parameter max_request_mb).", 413)
+    return HTTPStatusError(f"The body has more than {largest_mb} MB (runtime parameter max_request_mb).", TOO_LARGE)
 
 
 def check_chat(request: Any) -> None:
@@ -52,10 +64,5 @@ def check_chat(request: Any) -> None:
 
 
 def check_form(request: Any) -> None:
-    """Raise HTTPStatusError (the status that werkzeug means) for a form that cannot be read."""
-    from werkzeug.exceptions import HTTPException
-
-    try:
-        request.files  # noqa: B018 - parsed at first use, and kept
-    except HTTPException as error:
-        raise HTTPStatusError(str(error.description), error.code or 400) from error
+    """Raise HTTPStatusError for a form or another body that cannot be read."""
+    _data(request, parse_form=True)

@@ -107,7 +107,10 @@ def to_caller(headers: Iterable[tuple[str, str]], engine_root: str, own_root: st
     kept = []
     for name, value in _end_to_end(headers):
         if name.lower() == "location":
-            there = urlsplit(value)
+            try:
+                there = urlsplit(value)
+            except ValueError:
+                continue
             if there.netloc and f"{there.scheme}://{there.netloc}" != engine_root:
                 continue
             value = own_root + there.path + (f"?{there.query}" if there.query else "")

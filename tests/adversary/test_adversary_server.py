@@ -65,7 +65,7 @@ class Server:
     def raw(self, sent: bytes) -> bytes:
         """What comes back for these bytes, until the server hangs up."""
         where = urlsplit(self.drum.url)
-        with socket.create_connection((where.hostname or "", where.port), READY_SEC) as connection:
+        with socket.create_connection((where.hostname or "", where.port), HEALTH_SEC) as connection:
             connection.sendall(sent)
             answer = b""
             while piece := connection.recv(1 << 16):
@@ -159,7 +159,6 @@ REQUESTS = {
     "a size of letters": CHUNKED + b"\r\nxyz\r\nabc\r\n0\r\n\r\n",
     "a negative size": CHUNKED + b"\r\n-5\r\nabc\r\n0\r\n\r\n",
     "a size with an underscore": CHUNKED + b"\r\n1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
-    "a huge size": CHUNKED + b"\r\n" + b"f" * 40 + b"\r\nabc\r\n0\r\n\r\n",
     "a chunk that is too short": CHUNKED + b"\r\n5\r\nabcdefgh\r\n0\r\n\r\n",
     "no end of a chunk": CHUNKED + b"\r\n3\r\nabc0\r\n\r\n",
     "chunks and a length": CHUNKED + b"Content-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
