@@ -73,6 +73,13 @@ def test_places(page: Path) -> None:
         assert there or named in nimdrum.__all__, f"nimdrum.{named}"
 
 
+def words_of(value: ast.AST | None) -> set[str]:
+    """The texts that an expression may give: one, or those between which it chooses."""
+    if isinstance(value, ast.IfExp):
+        return words_of(value.body) | words_of(value.orelse)
+    return {value.value} if isinstance(value, ast.Constant) and isinstance(value.value, str) else set()
+
+
 def test_every_kind_of_row_error_is_explained() -> None:
     """The README's table has each that the code gives, and no other. `empty_answer` stands beside an answer."""
     given = {"empty_answer"}
@@ -85,8 +92,9 @@ def test_every_kind_of_row_error_is_explained() -> None:
                 isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "kind"
             ):
                 found = node.value
-            branches = (found.body, found.orelse) if isinstance(found, ast.IfExp) else (found,)
-            given |= {each.value for each in branches if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+            given |= words_of(found)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.partition("The kinds of row error:")[2].partition("\n\nWhen no row")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == given
+    explained = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert not given - explained, f"README.md's table of row errors does not explain {given - explained}."
+    assert not explained - given, f"README.md's table of row errors explains {explained - given}, which no code gives."

@@ -23,9 +23,9 @@ def check_gpu(facts: Surroundings) -> Finding | None:
         return None
     gpus = facts.gpus.value
     if gpus is None:
-        return problem("nvidia-smi is not on PATH, so no GPU is visible, and NIM needs one", GPU_REMEDY)
+        return problem("nvidia-smi is not on PATH, so no GPU is visible, and the engine needs one", GPU_REMEDY)
     if not gpus:
-        return problem("nvidia-smi lists no GPU, and NIM needs one", GPU_REMEDY)
+        return problem("nvidia-smi lists no GPU, and the engine needs one", GPU_REMEDY)
     told = ", ".join(_counted(gpus))
     if len({gpu.name for gpu in gpus}) > 1:
         return warning(f"{told}: NIM spreads a model over equal GPUs only", "show it one kind (CUDA_VISIBLE_DEVICES)")

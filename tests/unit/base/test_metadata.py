@@ -10,7 +10,7 @@ from datarobot_drum.drum.model_metadata import read_model_metadata_yaml
 from datarobot_drum.runtime_parameters.runtime_parameters import RuntimeParametersLoader
 
 from nimdrum.base.parameters import Parameter, convert, read_parameters, replace_table, table
-from nimdrum.base.settings import LOG_LEVELS, load_settings
+from nimdrum.base.settings import ARTIFACTS_TARGETS, LOG_LEVELS, load_settings
 from nimdrum.engines.choose import AUTO, find_kinds
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,7 +48,16 @@ def test_the_promised_parameters_are_defined() -> None:
 def test_each_definition_is_read_once_and_nothing_else_is() -> None:
     """A parameter in the YAML that nobody reads, or one that is read but not defined, fails here."""
     reads: Counter[str] = Counter()
-    load_settings(ROOT, lambda name: reads.update([name]))
+    try:
+        load_settings(ROOT, lambda name: reads.update([name]))
+    except KeyError as error:
+        pytest.fail(
+            f"load_settings in nimdrum/base/settings.py reads {error}, which model-metadata.yaml does not define."
+        )
+    forgotten = ", ".join(PARAMETERS.keys() - reads)
+    assert not forgotten, (
+        f"model-metadata.yaml defines {forgotten}; load_settings in nimdrum/base/settings.py reads it not."
+    )
     assert reads == dict.fromkeys(PARAMETERS, 1)
 
 
@@ -64,16 +73,28 @@ def test_each_definition_is_complete(parameter: Parameter) -> None:
         assert parameter.maximum is not None
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("engine", (AUTO, *(kind.name for kind in find_kinds()))), ("NIM_LOG_LEVEL", LOG_LEVELS)]
-)
-def test_descriptions_list_the_allowed_words(name: str, words: tuple[str, ...]) -> None:
-    """DataRobot shows the description and no list of choices."""
-    described = PARAMETERS[name].description.replace(",", " ").replace(".", " ").split()
-    assert set(words) <= set(described)
+WORDS = {
+    "engine": {AUTO, *(kind.name for kind in find_kinds())},
+    "NIM_LOG_LEVEL": set(LOG_LEVELS),
+    "model_artifacts_target": set(ARTIFACTS_TARGETS),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_descriptions_list_the_allowed_words(name: str) -> None:
+    """All of them and no other: DataRobot shows the description and no list of choices."""
+    listed = PARAMETERS[name].description.partition("One of ")[2].partition(". ")[0].split(", ")
+    missing, unknown = sorted(WORDS[name] - set(listed)), sorted(set(listed) - WORDS[name])
+    assert not missing, f"The description of {name} in model-metadata.yaml does not list {missing}."
+    assert not unknown, (
+        f"The description of {name} in model-metadata.yaml lists {unknown}, which the code does not know. An engine is "
+        "known by the KIND of its module in nimdrum/engines."
+    )
 
 
 def test_the_readme_shows_this_list() -> None:
     """Its table is the one that the file gives: `python -m nimdrum parameters --write README.md` renews it."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert replace_table(readme, table(PARAMETERS.values())) == readme
+    assert replace_table(readme, table(PARAMETERS.values())) == readme, (
+        "The parameters in README.md are not those of model-metadata.yaml: python -m nimdrum parameters --write README.md"
+    )

@@ -17,6 +17,7 @@ from nimdrum.scoring.limiter import (
     Sample,
     State,
     first_state,
+    is_overloaded,
     next_limit,
 )
 
@@ -191,7 +192,7 @@ def test_it_never_leaves_its_bounds(samples: list[Sample], ceiling: int) -> None
         before, state = state, next_limit(state, sample, bounds)
         assert 1 <= state.limit <= ceiling
         assert state.closed_until_sec <= max(before.closed_until_sec, sample.now_sec + LONGEST_CLOSED_SEC)
-        if sample.overloads > sample.answered:
+        if is_overloaded(sample):
             assert state.limit <= before.limit
 
 
