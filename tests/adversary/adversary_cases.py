@@ -95,10 +95,10 @@ BEHIND = {
 # --- Framing ---
 
 
-def chunked(body: Callable[[bytes], bytes], *headers: str) -> Act:
+def chunked(body: Callable[[bytes], bytes], *headers: str, end: bool = False) -> Act:
     """An answer in chunks, as `body` writes them."""
     head = ("Transfer-Encoding: chunked", *headers)
-    return says(lambda asked: http(b"", "200 OK", *head, length=False) + body(completion(asked.echo)))
+    return says(lambda asked: http(b"", "200 OK", *head, length=False) + body(completion(asked.echo)), end=end)
 
 
 def one_chunk(body: bytes, size: str = "", trailer: bytes = b"\r\n") -> bytes:
@@ -161,9 +161,9 @@ FRAMING_BROKEN = {
         ),
         end=True,
     ),
-    "chunks of letters": chunked(lambda body: one_chunk(body, "xyz")),
-    "a negative chunk": chunked(lambda body: one_chunk(body, "-5")),
-    "a huge chunk": chunked(lambda body: one_chunk(body, "f" * 40)),
+    "chunks of letters": chunked(lambda body: one_chunk(body, "xyz"), end=True),
+    "a negative chunk": chunked(lambda body: one_chunk(body, "-5"), end=True),
+    "a huge chunk": chunked(lambda body: one_chunk(body, "f" * 40), end=True),
     "chunks without an end": says(CHUNKS + b"5\r\nhello\r\n", end=True),
 }
 
