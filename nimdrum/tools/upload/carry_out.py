@@ -9,7 +9,7 @@ from nimdrum.tools.upload import version_steps as model
 from nimdrum.tools.upload.changes import Action, plan
 from nimdrum.tools.upload.context import Upload
 from nimdrum.tools.upload.exit_codes import OF_DATAROBOT, REFUSED, fail
-from nimdrum.tools.upload.found import Found
+from nimdrum.tools.upload.wanted import Found
 
 STEPS: dict[Action, Callable[[Upload, Found], Found]] = {
     Action.CREATE_CREDENTIAL: environment.create_credential,

@@ -12,8 +12,14 @@ from enum import Enum
 from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload.bundle import fingerprint
 from nimdrum.tools.upload.exit_codes import BUILD_FAILED, REFUSED
-from nimdrum.tools.upload.found import EnvironmentVersion, Found, ModelVersion, RegisteredVersion, ResourceBundle
-from nimdrum.tools.upload.wanted import Wanted
+from nimdrum.tools.upload.wanted import (
+    EnvironmentVersion,
+    Found,
+    ModelVersion,
+    RegisteredVersion,
+    ResourceBundle,
+    Wanted,
+)
 
 BUILT = "success"
 FAILED = "failed"

@@ -13,7 +13,7 @@ from nimdrum.tools.upload.changes import FAILED, model_version, registered_versi
 from nimdrum.tools.upload.context import Upload, there, wait_until
 from nimdrum.tools.upload.exit_codes import BUILD_FAILED
 from nimdrum.tools.upload.find import deployment_from, registered_version_from
-from nimdrum.tools.upload.found import Deployment, Found, RegisteredVersion
+from nimdrum.tools.upload.wanted import Deployment, Found, RegisteredVersion
 
 
 def register(upload: Upload, found: Found) -> Found:

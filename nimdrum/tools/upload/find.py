@@ -12,15 +12,15 @@ from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload.changes import choose_bundle
 from nimdrum.tools.upload.connection import listed
 from nimdrum.tools.upload.exit_codes import OF_DATAROBOT, REFUSED, fail
-from nimdrum.tools.upload.found import (
+from nimdrum.tools.upload.wanted import (
     Deployment,
     EnvironmentVersion,
     Found,
     ModelVersion,
     RegisteredVersion,
     ResourceBundle,
+    Wanted,
 )
-from nimdrum.tools.upload.wanted import Wanted
 
 Json = dict[str, Any]
 T = TypeVar("T")

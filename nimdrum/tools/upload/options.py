@@ -20,8 +20,7 @@ from nimdrum.tools.upload.connection import configured_token, connect
 from nimdrum.tools.upload.context import Patience, Upload
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
 from nimdrum.tools.upload.find import look
-from nimdrum.tools.upload.found import Found, ResourceBundle
-from nimdrum.tools.upload.wanted import KEY, Values, Wanted, read_values
+from nimdrum.tools.upload.wanted import KEY, Found, ResourceBundle, Values, Wanted, read_values
 
 TARGET_NAME = "resultText"
 

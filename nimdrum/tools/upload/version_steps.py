@@ -28,8 +28,7 @@ from nimdrum.tools.upload.changes import (
 from nimdrum.tools.upload.context import Upload, there, wait_until
 from nimdrum.tools.upload.exit_codes import BUILD_FAILED, REFUSED
 from nimdrum.tools.upload.find import environment_version_from, model_version_from
-from nimdrum.tools.upload.found import EnvironmentVersion, Found
-from nimdrum.tools.upload.wanted import KEY
+from nimdrum.tools.upload.wanted import KEY, EnvironmentVersion, Found
 
 LABEL_CHARACTERS = 50  # the client refuses to read a longer one
 LOG_LINES = 30

@@ -1,4 +1,4 @@
-"""What an upload wants to be there in the end, and the file of runtime parameter values that is a part of it."""
+"""What is wanted of DataRobot, and what is there of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,67 @@ from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import AUTO, find_kinds, kind_named
 from nimdrum.tools.upload.bundle import Packed
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
+
+
+@dataclass(frozen=True)
+class EnvironmentVersion:
+    id: str
+    description: str
+    status: str
+    created: str = ""
+
+
+@dataclass(frozen=True)
+class ResourceBundle:
+    """A resource bundle: what one container gets."""
+
+    id: str
+    name: str
+    gpu_count: float = 0
+    gpu_memory_bytes: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    id: str
+    number: tuple[int, int]
+    files: frozenset[str]
+    bundle_id: str | None = None
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    id: str
+    model_version_id: str
+    name: str
+    status: str | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    id: str
+    package_id: str | None
+    status: str
+    job_url: str | None = None
+    """Where DataRobot tells how the deployment's making goes on; known only to the run that began it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is there. None and empty: not there, or not looked for."""
+
+    environment_id: str | None = None
+    environment_versions: tuple[EnvironmentVersion, ...] = ()
+    credential_id: str | None = None
+    model_id: str | None = None
+    model_versions: tuple[ModelVersion, ...] = ()
+    bundle: ResourceBundle | None = None
+    registered_model_id: str | None = None
+    registered_versions: tuple[RegisteredVersion, ...] = ()
+    prediction_environment_id: str | None = None
+    deployment: Deployment | None = None
+
 
 KEY = "NGC_API_KEY"
 """The one credential that an upload makes; of others it takes the id."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
-from nimdrum.scoring.gate import Gate
+from nimdrum.scoring.traffic import Gate
 from nimdrum.session.attach import Endpoint
 
 HERE = Endpoint("127.0.0.1", 9999, "llama")

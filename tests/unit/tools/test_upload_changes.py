@@ -19,15 +19,16 @@ from nimdrum.tools.upload.changes import (
     plan,
     registered_version,
 )
-from nimdrum.tools.upload.found import (
+from nimdrum.tools.upload.wanted import (
     Deployment,
     EnvironmentVersion,
     Found,
     ModelVersion,
+    ParameterValue,
     RegisteredVersion,
     ResourceBundle,
+    Wanted,
 )
-from nimdrum.tools.upload.wanted import ParameterValue, Wanted
 
 WANTED = Wanted(
     environment_name="environment",
