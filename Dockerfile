@@ -10,6 +10,7 @@ USER 0
 # cores: a start without .pyc takes longer, and the container cannot write them with a read-only root file system.
 # setuptools comes first: it builds what has no wheel, and pip itself would fetch the newest without asking for a hash.
 COPY requirements.txt /opt/drum-requirements.txt
+COPY requirements/build.txt /opt/drum-build-requirements.txt
 # DL3008: the base image's own release decides the version of python3-venv.
 # hadolint ignore=DL3008
 RUN set -eu; \
@@ -28,7 +29,7 @@ RUN set -eu; \
         --require-hashes --no-build-isolation --use-pep517 -r; \
     sed '/^setuptools==/,/# via/!d' /opt/drum-requirements.txt > /tmp/setuptools.txt; \
     "$@" /tmp/setuptools.txt; \
-    "$@" /opt/drum-requirements.txt; \
+    "$@" /opt/drum-requirements.txt -r /opt/drum-build-requirements.txt; \
     rm /tmp/setuptools.txt; \
     for name in pandas scipy gevent; do \
         find /opt/venv/lib/python3.*/site-packages/"$name" -type d -name tests -prune -exec rm -r {} +; \

@@ -165,8 +165,9 @@ bench: $(VENV)/.bench  ## The CPU benchmarks of docs/performance.md (needs Debia
 
 # A pin stays as it is while it fits. UV=uv takes another uv than the pinned one.
 lock: $(if $(filter $(VENV)/bin/uv,$(UV)),$(VENV)/.dev)  ## All locks again from requirements/*.in (LOCK_ARGS=--upgrade: newest versions)
-	@echo "== lock: requirements.txt requirements/{embedded,embedded-model,dev,bench}.txt"
+	@echo "== lock: requirements.txt requirements/{build,embedded,embedded-model,dev,bench}.txt"
 	@$(LOCK) pyproject.toml requirements/requirements.in -o requirements.txt
+	@$(LOCK) requirements/build.in -o requirements/build.txt
 	@$(LOCK) requirements/embedded.in -o requirements/embedded.txt
 	@$(LOCK) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/bench.in -o requirements/bench.txt

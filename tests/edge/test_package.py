@@ -22,22 +22,16 @@ Installed = Callable[..., "subprocess.CompletedProcess[str]"]
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the wheel was installed into, without what it needs: that is here already."""
     folder = tmp_path_factory.mktemp("package")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    lock, quiet = str(REPOSITORY / "requirements/build.txt"), ["--disable-pip-version-check", "--quiet"]
+    build = [str(folder / "venv/bin/python"), "-m", "pip", *quiet]
+    install = [sys.executable, "-m", "pip", *quiet, "install", "--ignore-installed", "--prefix", str(folder / "prefix")]
     offline = ["--no-index", "--no-deps"]
-    commands = (
-        [*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY)],
-        [
-            *pip,
-            "install",
-            *offline,
-            "--ignore-installed",
-            "--prefix",
-            str(folder / "prefix"),
-            "nimdrum",
-            "--find-links",
-        ],
-    )
-    for command in (commands[0], [*commands[1], str(folder)]):
+    for command in (
+        [sys.executable, "-m", "venv", str(folder / "venv")],
+        [*build, "install", "--require-hashes", "-r", lock],
+        [*build, "wheel", *offline, "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY)],
+        [*install, *offline, "nimdrum", "--find-links", str(folder)],
+    ):
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder / "prefix"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,3 +46,9 @@ def test_versions_are_those_of_the_project_and_the_lock() -> None:
     assert ours is not None and drum is not None
     assert INFO["environmentVersionDescription"] == f"nimdrum {ours[1]}, datarobot-drum {drum[1]}"
     assert f"v{ours[1]}-latest" in INFO["tags"]
+
+
+def test_no_package_of_a_checkout_has_hooks() -> None:
+    """DRUM looks into .venv too, and refuses a code folder with a second custom.py: a build backend once brought two."""
+    folders = {Path(path) for path in sys.path if path.endswith("site-packages")}
+    assert [hook for folder in folders for hook in folder.rglob("custom.py")] == []
