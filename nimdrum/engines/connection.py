@@ -7,12 +7,14 @@ left on a kept connection becomes the next one's answer.
 
 import http.client
 import io
+import re
 import socket
 import time
 from contextlib import suppress
 from typing import Any
 
 LARGEST_HEAD = 256 << 10
+HEAD_LINE = re.compile(rb"HTTP/|[!-9;-~]+:|[ \t]|\r?\n")
 
 
 class TooLarge(http.client.HTTPException):
@@ -87,6 +89,14 @@ class _Reader(io.BufferedReader):
     """Told to close, it looks whether more has been read than the answer."""
 
     raw: "_Bytes"
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """In a head a lone carriage return is a blank (RFC 9112, 2.2), and what is no header is skipped: `http.client`
+        loses all headers behind either, the length of the answer among them."""
+        line = super().readline(size)
+        while self.raw.in_head and line and not HEAD_LINE.match(line):
+            line = super().readline(size)
+        return line[:-2].replace(b"\r", b" ") + line[-2:] if self.raw.in_head else line
 
     def close(self) -> None:
         if not self.closed:

@@ -52,7 +52,7 @@ class Server:
             return answer.status_code, answer.text
         try:
             return 200, answer.json()["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return RAW, answer.text
 
     def held(self) -> Held:
@@ -112,7 +112,7 @@ def test_rows_and_chats(server: Server, case: Case) -> None:
         # Pass-through hands on what the engine said, and cuts the connection where the engine did.
         assert status != CUT or case.area == "broken", text
         assert status != RAW or "body" in case.area, text
-        assert status != 200 or text == f"echo: <{case.mark}> chat by {path}" or case.chat == EITHER
+        assert status != 200 or text == f"echo: <{case.mark}> chat by {path}" or case.area in ("bad body", "odd body")
         assert server.chat("the next", path) == (200, "echo: the next")
     server.is_well()
 
