@@ -86,4 +86,5 @@ def check_held(before: Held, now: Callable[[], Held]) -> None:
     with contextlib.suppress(TimeoutError):
         wait_for(lambda: now().is_within(before), SETTLE_SEC)
     last = now()
-    assert last.is_within(before), f"before {before}, now {last}"
+    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert last.is_within(before), f"before {before}, now {last}; this process holds {opened}"
