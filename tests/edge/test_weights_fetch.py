@@ -411,10 +411,14 @@ def test_ten_kills_lose_nothing_that_was_whole(s3: S3Server, target: Path) -> No
                 process.wait(pause_sec)
             if process.poll() is not None:
                 break
-        assert found(target) == {}, "a final name before the tree was whole"
+        if process.returncode == 0 or len(journaled(target)) >= 40 + 12:
+            break  # all was there before the kill
+        assert list(found(target)) == [], "a final name before the tree was whole"
     s3.fault()
     get(s3, target)
-    assert {name: data for name, data in found(target).items() if name != "SHA256SUMS"} == files
+    fetched = found(target)
+    assert fetched.keys() - {"SHA256SUMS"} == files.keys()
+    assert [name for name, data in files.items() if fetched[name] != data] == []
     assert len(safe) >= 5
     assert any(safe)
     for number, parts in enumerate(safe, 1):
