@@ -29,7 +29,7 @@ NEVER = (
     "nimdrum/key.pem",
 )
 CONTEXT = set(
-    "Dockerfile .dockerignore env_info.json requirements.txt start_server.sh LICENSE README.md model-metadata.yaml "
+    "Dockerfile .dockerignore env_info.json requirements.txt requirements/build.txt start_server.sh LICENSE README.md model-metadata.yaml "
     "pyproject.toml".split()
 )
 
