@@ -29,7 +29,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test adversary chaos chaos-sample container check quick format format-check lint \
+.PHONY: help venv score serve test adversary models chaos chaos-sample container check quick format format-check lint \
 	layers types readme bench audit lock clean
 
 help:  ## This list
@@ -98,6 +98,10 @@ test: $(VENV)/.dev  ## The tests, but for the chaos suite and the container
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos
+
+models: $(VENV)/.dev  ## Every kind of model on top of the image, on both lines of NIM, in every mode of DRUM (about 10 minutes)
+	@echo "== models: pytest tests/edge/test_models.py"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/edge/test_models.py
 
 chaos-sample: $(VENV)/.dev
 	@echo "== chaos: a sample; make chaos runs all of it"

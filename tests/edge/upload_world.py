@@ -19,7 +19,7 @@ from nimdrum.tools.upload.options import upload_with
 REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "made-up-token-of-a-datarobot-user"
 NGC_KEY = "nvapi-made-up-key-that-goes-into-one-request"
-PROJECT = "Dockerfile .dockerignore env_info.json requirements.txt LICENSE README.md model-metadata.yaml pyproject.toml start_server.sh"
+PROJECT = "Dockerfile .dockerignore env_info.json requirements.txt requirements/build.txt LICENSE README.md model-metadata.yaml pyproject.toml start_server.sh"
 FAST = Patience(max_wait_sec=60, poll_sec=0, retries=1, backoff_sec=0, sleep=lambda seconds: None)
 DEPLOY = ("--image-uri", "registry.example.com/nimdrum@sha256:1", "--deploy")
 
@@ -64,7 +64,8 @@ def code_dir(tmp_path: Path) -> Path:
     root = tmp_path / "project"
     (root / "nimdrum").mkdir(parents=True)
     for name in PROJECT.split():
-        shutil.copy(REPOSITORY / name, root)
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, root / name)
     shutil.copy(REPOSITORY / "nimdrum/__init__.py", root / "nimdrum")
     return root
 
