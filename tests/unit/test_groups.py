@@ -1,5 +1,7 @@
 """The tests' own ground: tests that must not run side by side share a group of pytest-xdist."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -9,3 +11,9 @@ def test_groups_are_kept_together(request: pytest.FixtureRequest) -> None:
     if not getattr(request.config.option, "loadgroup", False):
         pytest.skip("not run with --dist loadgroup")
     assert request.node.nodeid.endswith("@alone")
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest imports them by that name, and leaves the second one out with an error that is easily overlooked."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
