@@ -255,6 +255,7 @@ def test_load_model_runs_once(world: World, mode: str) -> None:
     with start_server(world, model_folder(world, {"custom.py": COUNTED}), mode) as server:
         server.wait_health(200)
         if mode == "sync-2":
+            wait_for(lambda: server.printed.count("http.ready") >= 2, READY_SEC)  # both have booted
             victim = psutil.Process(server.process.pid).children()[0]
             victim.kill()
             wait_for(lambda: len(psutil.Process(server.process.pid).children()) == 2, READY_SEC)
@@ -380,6 +381,7 @@ def test_what_load_model_sets_reaches_the_engine(world: World) -> None:
     world.fake(line="2.x")
     with start_server(world, model_folder(world, {"custom.py": VARIABLES}), "sync-2") as server:
         server.wait_health(200)
+        wait_for(lambda: server.printed.count("http.ready") >= 2, READY_SEC)  # both have booted
         victim = psutil.Process(server.process.pid).children()[0]
         victim.kill()
         wait_for(lambda: server.printed.count("http.ready") >= 3, READY_SEC)
