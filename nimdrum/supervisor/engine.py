@@ -163,6 +163,7 @@ class Engine:
         ended = process.stop_tree(self._plan.stop_timeout_sec)
         if self._child:
             self._child.is_among(ended)
+            self._child.last_lines(LAST_WORDS_SEC)  # else they are lost when this process ends next
         self._child = None
 
     def wait_memory_released(self, stopped: Callable[[], bool]) -> None:
