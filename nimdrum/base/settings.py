@@ -86,6 +86,8 @@ class Settings:
     per_row_columns: bool
     extra_output_columns: bool
     max_concurrency: int
+    batch_share: float
+    """Per cent."""
     row_timeout_sec: float
     client_timeout_sec: float
     direct_access_timeout_sec: float
@@ -152,6 +154,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         per_row_columns=value("per_row_columns"),
         extra_output_columns=value("extra_output_columns"),
         max_concurrency=whole("max_concurrency"),
+        batch_share=value("batch_share"),
         row_timeout_sec=value("row_timeout_sec"),
         client_timeout_sec=value("DRUM_OPENAI_CLIENT_TIMEOUT"),
         direct_access_timeout_sec=value("NIM_DIRECT_ACCESS_REQUEST_TIMEOUT"),

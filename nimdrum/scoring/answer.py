@@ -151,7 +151,7 @@ def _count(usage: object, name: str) -> int | None:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from a Retry-After header; its date form is not used by model servers and is ignored."""
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(headers.get("retry-after", ""))
     except ValueError:
         return None
     return seconds if 0 <= seconds < float("inf") else None

@@ -1,6 +1,5 @@
 """When to send a row again. Pure but for the count that `RetryBudget` keeps: the caller brings time and chance."""
 
-import threading
 from dataclasses import dataclass
 
 FIRST_DELAY_SEC = 0.25
@@ -43,11 +42,10 @@ class RetryBudget:
     """How many retries one call may spend: as many as it has sent rows, and a few more.
 
     So a failing engine never gets more than about twice the requests. Once a row was given up while no other was
-    answered in the meantime, nothing is tried twice until an answer comes. Safe to use from many threads.
+    answered in the meantime, nothing is tried twice until an answer comes.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._rows = 0
         self._spent = 0
         self._answers = 0
@@ -55,27 +53,23 @@ class RetryBudget:
 
     def begin(self) -> int:
         """A row begins; returns the number of answers so far, for `give_up`."""
-        with self._lock:
-            self._rows += 1
-            return self._answers
+        self._rows += 1
+        return self._answers
 
     def answered(self) -> None:
-        with self._lock:
-            self._answers += 1
-            self._hopeless = False
+        self._answers += 1
+        self._hopeless = False
 
     def give_up(self, answers_at_begin: int) -> None:
         """A row has used up its own tries."""
-        with self._lock:
-            self._hopeless = self._hopeless or self._answers == answers_at_begin
+        self._hopeless = self._hopeless or self._answers == answers_at_begin
 
     def take(self, invited: bool = False) -> bool:
         """Whether one more retry is allowed. One that the engine invited (Retry-After) costs nothing."""
-        with self._lock:
-            if self._hopeless:
+        if self._hopeless:
+            return False
+        if not invited:
+            if self._spent >= FREE_RETRIES + RETRIES_PER_ROW * self._rows:
                 return False
-            if not invited:
-                if self._spent >= FREE_RETRIES + RETRIES_PER_ROW * self._rows:
-                    return False
-                self._spent += 1
-            return True
+            self._spent += 1
+        return True

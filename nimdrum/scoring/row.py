@@ -1,7 +1,6 @@
 """The life of one row: send, classify, wait, send again, until there is an answer or a reason why not."""
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ Result = Completion | RowFailure
 
 
 class EnginePort(Protocol):
-    """The engine as the rows of one call see it. Safe to use from many threads."""
+    """The engine as the rows of one call see it. What waits is ended by the greenlet's end when the call is stopped."""
 
     def find(self, timeout_sec: float) -> Endpoint:
         """Where it is. Waits while it is lost: it may come back on another port.
@@ -44,8 +43,8 @@ class EnginePort(Protocol):
     def lost(self, endpoint: Endpoint) -> None:
         """Nobody sends to `endpoint` before it was found again."""
 
-    def wait(self, seconds: float) -> bool:
-        """Let time pass; True as soon as the call is stopped."""
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
 
 
 @dataclass
@@ -63,7 +62,7 @@ class _Trip:
 
 
 class RowSender:
-    """Sends rows of one call. Safe to use from many threads."""
+    """Sends the rows of one call, each in a greenlet of the same loop."""
 
     def __init__(
         self,
@@ -82,7 +81,7 @@ class RowSender:
         self._clock = clock
         self._budget = RetryBudget()
         self._n_refused = False
-        self._suspects = threading.Lock()
+        self._suspect_is_out = False
 
     def send(self, prompt: str, deadline: float, own: Own = NOTHING_OWN) -> Result:
         """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does."""
@@ -157,16 +156,17 @@ class RowSender:
 
         One of them may be what kills the engine. Alone it uses up its own tries, and not those of its neighbours.
         """
-        alone = attempts.broken >= SUSPECT_AFTER
-        while alone and not self._suspects.acquire(blocking=False):
-            # Waiting by way of the engine, which leaves this row's place in the window to the one that has the lock.
-            if self._engine.wait(SUSPECT_POLL_SEC) or self._clock() >= trip.deadline:
-                alone = False
+        suspect = attempts.broken >= SUSPECT_AFTER
+        while suspect and self._suspect_is_out and self._clock() < trip.deadline:
+            # Waiting by way of the engine, which leaves this row's place in the window to the one that is out.
+            self._engine.wait(SUSPECT_POLL_SEC)
+        alone = suspect and not self._suspect_is_out
+        self._suspect_is_out = self._suspect_is_out or alone
         try:
             yield
         finally:
             if alone:
-                self._suspects.release()
+                self._suspect_is_out = False
 
     def _may_try_again(self, answer: TryAgain, attempts: Attempts, trip: _Trip, lost: bool) -> bool:
         """Wait for the next try; False when there is none."""
@@ -177,7 +177,10 @@ class RowSender:
         # A lost engine is waited for, by one row for all: those tries make no storm.
         if not self._budget.take(invited=lost or answer.after_sec is not None):
             return False
-        return self._clock() + delay < trip.deadline and not self._engine.wait(delay)
+        if self._clock() + delay >= trip.deadline:
+            return False
+        self._engine.wait(delay)
+        return True
 
     def _send_once(self, endpoint: Endpoint, trip: _Trip, n: int) -> Answer:
         left = trip.deadline - self._clock()

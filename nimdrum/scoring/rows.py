@@ -1,151 +1,191 @@
-"""Many rows at once, in threads (which gevent turns into greenlets), results in the order of the rows."""
+"""Many rows at once, each in a greenlet of the loop; results in the order of the rows."""
 
-import itertools
-import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
-from nimdrum.base.log import event, get_logger
+from gevent.event import Event
+from gevent.pool import Group
+
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
 
-WAKE_SEC = 0.02
-TICK_SEC = 0.5
-PLACE_WAIT_SEC = 1.0
-FIRST_ROW_SEC = 0.1
+TICK_SEC = 0.25
+END_SEC = 5.0
+FEW_ROWS = 16
+"""A call of more is a batch."""
 
-Row = TypeVar("Row")
-
-log = get_logger("score")
+Send = Callable[[int], Result]
 
 
-def _spawn(work: Callable[[], None]) -> None:
-    # Daemons, because a thread that waits for the engine must not keep the process from ending.
-    threading.Thread(target=work, name="nimdrum-row", daemon=True).start()
+class Call:
+    """The rows of one call, from whoever asked to the loop and back. `send` is called for each, in the loop."""
 
-
-def run_rows(
-    rows: Sequence[Row],
-    send: Callable[[Row], Result],
-    window: Window,
-    stopped: threading.Event,
-    done: Callable[[Result], None],
-    tick: Callable[[], None],
-    spawn: Callable[[Callable[[], None]], None] = _spawn,
-) -> list[Result]:
-    """`send` every row, at most `window` at a time; one goes first, then the crowd, as the window opens.
-
-    The crowd waits for the first row no longer than FIRST_ROW_SEC, and not at all where the engine has answered
-    lately. `done` is told each result and `tick` is called about twice a second, both in the calling thread. When the
-    calling thread is interrupted, `stopped` is set and the threads end with the request that they are in.
-    Raises what `send` raised, if it did. Where the container allows fewer threads than the window, those send all rows.
-    """
-    crowd = _Crowd(rows, send, window, stopped, spawn)
-    told, ticked = 0, time.monotonic()
-    try:
-        if rows and not window.is_warm:
-            crowd.grow(1)
-            crowd.wait_for_first(FIRST_ROW_SEC)
-        while told < len(rows):
-            crowd.grow(window.size)
-            for result in crowd.fresh(WAKE_SEC):
-                told += 1
-                done(result)
-            if time.monotonic() - ticked >= TICK_SEC:
-                ticked = time.monotonic()
-                tick()
-    finally:
-        stopped.set()
-    return crowd.results()
-
-
-class _Crowd(Generic[Row]):
-    """The threads of one call and what they share.
-
-    What each row touches is atomic without a lock (`next` on an iterator of C, `deque.append`): with a thousand
-    threads a lock of our own would be the bottleneck.
-    """
-
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        send: Callable[[Row], Result],
-        window: Window,
-        stopped: threading.Event,
-        spawn: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, send: Send, deadline: float = float("inf")) -> None:
+        """After `deadline` (monotonic) `send` asks nobody, so no row waits for a place any more."""
+        self.deadline = deadline
+        self.rows = rows
+        self.begun = 0
+        self.fresh: deque[Result] = deque()
+        """Results that nobody has taken from here yet."""
+        self.finished = threading.Event()
+        self.ended = threading.Event()
+        self.error: Exception | None = None
         self._send = send
-        self._window = window
-        self._stopped = stopped
-        self._spawn = spawn
-        self._next = iter(range(len(rows)))
-        self._finished = itertools.count(1)
-        self._threads = 0
-        self._told_of_limit = False
-        self._wake = threading.Event()
-        self._fresh: deque[Result] = deque()
-        self._results: list[Result | None] = [None] * len(rows)
-        self._error: BaseException | None = None
+        self._results: list[Result | None] = [None] * rows
+        self._done = 0
+        self._greenlets = Group()
 
-    def grow(self, size: int) -> None:
-        """Have `size` threads, or one for each row when those are fewer, or as many as can be had."""
-        for _ in range(min(size, len(self._rows)) - self._threads):
-            try:
-                self._spawn(self._work)
-            except RuntimeError as error:
-                # "can't start new thread": a container's limit, which all its processes share.
-                if not self._threads:
-                    raise
-                if not self._told_of_limit:
-                    self._told_of_limit = True
-                    event(log, "score.threads", level=logging.WARNING, threads=self._threads, wanted=size, error=error)
-                return  # the next call tries again
-            self._threads += 1
+    @property
+    def under_way(self) -> int:
+        """Rows that have begun and are not done: in flight, or away from their place in the window."""
+        return self.begun - self._done
 
-    def wait_for_first(self, timeout_sec: float) -> None:
-        deadline = time.monotonic() + timeout_sec
-        while not self._fresh and not self._error and (left := deadline - time.monotonic()) > 0:
-            self._wake.wait(left)
-            self._wake.clear()
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.deadline
 
-    def fresh(self, timeout_sec: float) -> Iterator[Result]:
-        """Results that nobody has seen yet, after a short wait. Raises what a thread raised."""
-        self._wake.wait(timeout_sec)
-        self._wake.clear()
-        if self._error:
-            raise self._error
-        while self._fresh:
-            yield self._fresh.popleft()
+    def begin_next(self, after: Callable[[], None]) -> None:
+        """Begin the next row; `after` is called at its end, whatever that is."""
+        index, self.begun = self.begun, self.begun + 1
+        self._greenlets.spawn(self._work, index, after)
+
+    def cut(self) -> None:
+        """End the rows that are under way, which closes their connections."""
+        self._greenlets.kill(block=False)
+
+    def fail(self, error: Exception) -> None:
+        """There are no results, because of `error`."""
+        self.error = error
+        self.finished.set()
 
     def results(self) -> list[Result]:
         return [result for result in self._results if result is not None]
 
-    def _work(self) -> None:
+    def _work(self, index: int, after: Callable[[], None]) -> None:
         try:
-            while (index := self._take()) is not None:
-                try:
-                    result = self._send(self._rows[index])
-                finally:
-                    self._window.leave()
-                self._results[index] = result
-                self._fresh.append(result)
-                number = next(self._finished)
-                if number in (1, len(self._rows)):
-                    self._wake.set()
-        except BaseException as error:
-            self._error = error
-            self._wake.set()
+            result = self._send(index)
+            self._results[index] = result
+            self.fresh.append(result)
+            self._done += 1
+            if self._done == self.rows:
+                self.finished.set()
+        except Exception as error:
+            self.fail(error)
+        finally:
+            after()
 
-    def _take(self) -> int | None:
-        """The next row and a place in the window for it, or None when there are no more rows."""
-        while not self._stopped.is_set():
-            if self._window.enter(PLACE_WAIT_SEC):
-                index = next(self._next, None)
-                if index is None:
-                    self._window.leave()
-                return index
-        return None
+
+class Turns:
+    """Whose row goes next: the calls take turns, so a small one is not queued behind a batch. Used in the loop."""
+
+    def __init__(self, window: Window, batch_share: float = 1.0) -> None:
+        """Batches take at most `batch_share` of the window once it has found its size."""
+        self.window = window
+        self._batch_share = batch_share
+        self._calls: deque[Call] = deque()
+        self._returning: deque[Event] = deque()
+
+    def join(self, call: Call) -> None:
+        """From now on the rows of `call` are begun as there are places for them."""
+        self._calls.append(call)
+        self.go()
+
+    def part(self, call: Call) -> None:
+        """No more rows of `call` are begun."""
+        with suppress(ValueError):
+            self._calls.remove(call)
+
+    def go(self) -> None:
+        """Begin what may begin now."""
+        while self._returning and self.window.has_place():
+            self.window.enter()
+            self._returning.popleft().set()
+        passed = 0
+        while passed < len(self._calls):
+            call = self._calls[0]
+            self._calls.rotate(-1)
+            if not self._may_go(call):
+                passed += 1
+                continue
+            passed = 0
+            self.window.enter()
+            call.begin_next(self._leave)
+            if call.begun == call.rows:
+                self._calls.pop()
+
+    @contextmanager
+    def away(self, deadline: float) -> Iterator[None]:
+        """A row leaves its place to others, and waits for one when it comes back, at most until `deadline`."""
+        self.window.leave(done=False)
+        self.go()
+        back = Event()
+        try:
+            yield
+            if not self.window.has_place():
+                self._returning.append(back)
+                back.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            if not back.is_set():  # else `go` has taken a place for it
+                with suppress(ValueError):
+                    self._returning.remove(back)
+                self.window.enter()
+
+    def _leave(self) -> None:
+        self.window.leave()
+        self.go()
+
+    def _may_go(self, call: Call) -> bool:
+        if call.under_way >= self.window.size:  # some may be away: then so are those that would follow them
+            return False
+        if call.is_over:
+            return True
+        if call.rows <= FEW_ROWS:
+            return self.window.has_place(reserve=True)
+        return self.window.has_place(1.0 if self.window.is_finding else self._batch_share)
+
+
+def run_rows(
+    call: Call,
+    begin: Callable[[], object],
+    end: Callable[[], object],
+    in_loop: Callable[[Callable[[], object]], None],
+    done: Callable[[Result], None],
+    tick: Callable[[], None],
+) -> list[Result]:
+    """Have the rows of `call` sent in the loop, and wait for their results, in order.
+
+    `begin` and `end` are called in the loop, `done` with each result and `tick` four times a second in the calling
+    thread. When that is interrupted, or `tick` raises, the rows under way are cut. Raises what `send` raised.
+    """
+
+    def begin_all() -> None:
+        try:
+            begin()
+        except Exception as error:
+            call.fail(error)
+
+    def end_all() -> None:
+        call.cut()
+        end()
+        call.ended.set()
+
+    try:
+        in_loop(begin_all)
+        while not call.finished.wait(TICK_SEC):
+            _tell(call, done)
+            tick()
+    finally:
+        in_loop(end_all)
+        call.ended.wait(END_SEC)
+    if call.error is not None:
+        raise call.error
+    _tell(call, done)
+    return call.results()
+
+
+def _tell(call: Call, done: Callable[[Result], None]) -> None:
+    while call.fresh:
+        done(call.fresh.popleft())

@@ -1,25 +1,26 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import gevent
 import pandas as pd
 
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
+from nimdrum.scoring.loop import in_loop
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
 from nimdrum.scoring.request import sampling_of
 from nimdrum.scoring.row import Result, RowSender
-from nimdrum.scoring.rows import run_rows
+from nimdrum.scoring.rows import Call, run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
-from nimdrum.session.client import Flight, Reply
+from nimdrum.session.client import Reply
 from nimdrum.session.counters import Tally, count_rows
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import note_rows, rows_span
@@ -76,20 +77,24 @@ class _Rows:
 def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     """One result for each of the rows `asked`, in order."""
     settings = model.settings
-    began = time.monotonic()
-    request_deadline = began + model.drums_limit_sec
+    request_deadline = time.monotonic() + model.drums_limit_sec
     caller = current_caller()
     endpoint = model.ready(stopped=caller.gone)
-    traffic = traffic_to(model.attachment, settings.max_concurrency)
-    traffic.gate.found(endpoint)
-    call = _Call(traffic, Flight(caller.engine_request_id), request_deadline)
+    traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
+    way = _Way(traffic, caller.request_id, request_deadline)
     sender = RowSender(
-        call, sampling_of(settings, endpoint.model), settings.client_timeout_sec, settings.split_reasoning
+        way, sampling_of(settings, endpoint.model), settings.client_timeout_sec, settings.split_reasoning
     )
 
-    def send(index: int) -> Result:
-        return rows.send(index, sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
+    def send(number: int) -> Result:
+        return rows.send(asked[number], sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
 
+    def end() -> None:
+        traffic.end(call)
+        if not model.hosting.server:
+            traffic.close_idle()  # DRUM opens the answers' file next
+
+    call = Call(len(asked), send, request_deadline)
     progress = Progress(len(asked), lambda: traffic.window.in_flight)
 
     def tick() -> None:
@@ -98,49 +103,39 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
             raise CallerGoneError
 
     try:
-        with traffic.watched():
-            return run_rows(asked, send, traffic.window, call.flight.stopped, progress.done, tick)
+        return run_rows(call, lambda: traffic.begin(call, endpoint), end, in_loop, progress.done, tick)
     finally:
-        call.flight.cut()
         progress.close()
-        if not model.hosting.server:
-            traffic.close_idle()  # DRUM opens the answers' file next
 
 
 @dataclass(frozen=True)
-class _Call:
+class _Way:
     """One call's way to the engine, an `EnginePort`. A row that waits leaves its place in the window to others."""
 
     traffic: Traffic
-    flight: Flight
+    request_id: str | None
     deadline: float
 
     def find(self, timeout_sec: float) -> Endpoint:
         if (endpoint := self.traffic.gate.endpoint) is not None:
             return endpoint
-        with self.traffic.window.away(self._is_over):
-            return self.traffic.gate.wait(timeout_sec, self.flight.stopped.is_set)
+        with self.traffic.turns.away(self.deadline):
+            return self.traffic.gate.wait(timeout_sec)
 
     def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
-        return self.traffic.client(endpoint).send(body, timeout_sec, self.flight)
+        return self.traffic.client(endpoint).send(body, timeout_sec, self.request_id)
 
-    def wait(self, seconds: float) -> bool:
-        with self.traffic.window.away(self._is_over):
-            return self.flight.stopped.wait(seconds)
+    def wait(self, seconds: float) -> None:
+        with self.traffic.turns.away(self.deadline):
+            gevent.sleep(seconds)
 
     def lost(self, endpoint: Endpoint) -> None:
-        if not self.flight.stopped.is_set():  # else it was us who hung up
-            self.traffic.gate.lost(endpoint)
+        self.traffic.gate.lost(endpoint)
 
     def note(self, answer: Answer) -> None:
-        if self.flight.stopped.is_set():
-            return
         if isinstance(answer, TryAgain):
-            # A row keeps its thread.
-            self.traffic.window.note(answer.overload or answer.engine_dead, answer.after_sec, threading.get_ident())
+            overload = answer.overload or answer.engine_dead
+            self.traffic.window.note(overload, answer.after_sec, id(gevent.getcurrent()))  # a row has its own
         else:
             self.traffic.window.note(False)
             self.traffic.gate.answered()
-
-    def _is_over(self) -> bool:
-        return self.flight.stopped.is_set() or time.monotonic() >= self.deadline

@@ -1,16 +1,21 @@
-"""What all calls of this process share about one engine: its place, its connections, its window, and who watches it."""
+"""What all calls of this process share about one engine: its place, its connections, its window, and who watches it.
 
-import contextlib
-import os
-import threading
+All of it is used in the loop, but for `traffic_to`.
+"""
+
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+
+import gevent
+from gevent.event import AsyncResult
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.connection import TooLarge
 from nimdrum.engines.work import Metrics, Work, find_page
+from nimdrum.scoring.loop import name_of_loop, outside
+from nimdrum.scoring.rows import Call, Turns
 from nimdrum.scoring.window import Window, bounded
 from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
@@ -20,7 +25,6 @@ WaitReady = Callable[[float, Callable[[], bool]], Endpoint]
 
 FIRST_PAUSE_SEC = 0.25
 LONGEST_PAUSE_SEC = 2.0
-WAKE_SEC = 0.5
 
 
 class Gate:
@@ -28,22 +32,16 @@ class Gate:
 
     def __init__(self, wait_ready: WaitReady) -> None:
         self._wait_ready = wait_ready
-        self._changed = threading.Condition()
-        self._endpoint: Endpoint | None = None
-        self._searching = False
+        self._found: AsyncResult | None = None
+        self._waiting = 0
         self._losses = 0
-        self._given_up: EngineStartError | None = None
-
-    @property
-    def endpoint(self) -> Endpoint | None:
+        self.endpoint: Endpoint | None = None
         """Where the engine was last seen ready, None while it is lost."""
-        return self._endpoint
 
     def found(self, endpoint: Endpoint) -> None:
-        with self._changed:
-            self._endpoint = endpoint
-            self._given_up = None
-            self._changed.notify_all()
+        self.endpoint = endpoint
+        if self._found is not None and self._found.ready():
+            self._found = None  # given up, and back all the same
 
     def answered(self) -> None:
         """The engine has answered: it is really back."""
@@ -51,61 +49,65 @@ class Gate:
 
     def lost(self, endpoint: Endpoint) -> None:
         """`endpoint` did not answer."""
-        with self._changed:
-            if self._endpoint == endpoint:
-                self._endpoint = None
-                self._losses += 1
+        if self.endpoint == endpoint:
+            self.endpoint = None
+            self._losses += 1
 
-    def wait(self, timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
+    def wait(self, timeout_sec: float) -> Endpoint:
         """The endpoint once the engine is ready. Raises EngineStartError, SupervisorError, EngineUnavailableError.
 
         An engine that will never be ready is looked for once: a batch may have a hundred thousand rows left.
         """
-        deadline = time.monotonic() + timeout_sec
-        while True:
-            with self._changed:
-                if self._endpoint is not None:
-                    return self._endpoint
-                if self._given_up is not None:
-                    raise EngineStartError(*self._given_up.args)
-                left = deadline - time.monotonic()
-                if left <= 0 or stopped():
-                    raise EngineUnavailableError("The engine did not come back in the time that was left.")
-                if self._searching:
-                    self._changed.wait(min(left, WAKE_SEC))
-                    continue
-                self._searching = True
-            return self._search(deadline, stopped)
-
-    def _search(self, deadline: float, stopped: Callable[[], bool]) -> Endpoint:
-        found = None
+        if self.endpoint is not None:
+            return self.endpoint
+        if self._found is None:
+            self._found = AsyncResult()
+            gevent.spawn(self._search, self._found)
+        self._waiting += 1
         try:
-            self._pause(deadline, stopped)
-            found = self._wait_ready(deadline - time.monotonic(), stopped)
-            return found
-        except EngineStartError as error:
-            self._given_up = error
-            raise
+            endpoint: Endpoint = self._found.get(timeout=max(0.0, timeout_sec))
+            return endpoint
+        except gevent.Timeout:
+            raise EngineUnavailableError("The engine did not come back in the time that was left.") from None
         finally:
-            with self._changed:
-                self._searching = False
-                self._endpoint = found
-                self._changed.notify_all()
+            self._waiting -= 1
 
-    def _pause(self, deadline: float, stopped: Callable[[], bool]) -> None:
-        """Give the supervisor time to notice what a row notices first; longer each time in a row."""
-        pause = min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2 ** max(0, min(self._losses, 8) - 1)) if self._losses else 0.0
-        until = min(deadline, time.monotonic() + pause)
-        while (left := until - time.monotonic()) > 0 and not stopped():
-            time.sleep(min(left, 0.1))
+    def _search(self, found: AsyncResult) -> None:
+        """For all who wait, as long as somebody does."""
+        # Gives the supervisor time to notice what a row notices first; longer each time in a row.
+        losses = min(self._losses, 8)
+        gevent.sleep(min(LONGEST_PAUSE_SEC, FIRST_PAUSE_SEC * 2 ** (losses - 1)) if losses else 0.0)
+        while True:
+            alone = False
+
+            def nobody_waits() -> bool:
+                nonlocal alone
+                alone = not self._waiting
+                return alone
+
+            try:
+                endpoint = outside(lambda: self._wait_ready(float("inf"), nobody_waits))
+            except Exception as error:
+                if alone and self._waiting:
+                    continue  # somebody came just as it was given up
+                if not isinstance(error, EngineStartError):
+                    self._found = None
+                found.set_exception(error)
+            else:
+                self.endpoint, self._found = endpoint, None
+                found.set(endpoint)
+            return
 
 
+TICK_SEC = 0.1
 FINDING_SEC = 0.05
 WATCHING_SEC = 0.5
 FINDING_SHARE = 0.25
-WATCHING_SHARE = 0.05
+WATCHING_SHARE = 0.01
 """The metrics page may take this share of the time at most: making it costs the engine's HTTP front."""
-LONGEST_POLL_SEC = 2.0
+LONGEST_POLL_SEC = 10.0
+CALMER = 1.5
+"""So many times longer is each pause after a look that changed nothing."""
 LINGER_SEC = 5.0
 PAGE_TIMEOUT_SEC = 2.0
 MISSES = 3
@@ -114,78 +116,81 @@ MISSES = 3
 log = get_logger("score")
 
 
-@dataclass
 class Traffic:
-    """Shared by all rows that go to one engine from this process. Safe to use from many threads."""
+    """Shared by all rows that go to one engine from this process."""
 
-    window: Window
-    gate: Gate
-    metrics: Metrics
-    _clients: dict[tuple[str, int], EngineClient] = field(default_factory=dict)
-    _starting: threading.Lock = field(default_factory=threading.Lock)
-    _watcher: threading.Thread | None = None
-    _calls: int = 0
+    def __init__(self, window: Window, gate: Gate, metrics: Metrics, batch_share: float = 1.0) -> None:
+        self.window = window
+        self.gate = gate
+        self.turns = Turns(window, batch_share)
+        self._page = MetricsPage(metrics)
+        self._client: tuple[tuple[str, int], EngineClient] | None = None
+        self._watcher: gevent.Greenlet | None = None
+        self._calls = 0
 
     def client(self, endpoint: Endpoint) -> EngineClient:
         """The connections to `endpoint`; a restarted engine on another port gets new ones."""
         key = (endpoint.host, endpoint.port)
-        client = self._clients.get(key)
-        if client is None:
-            with self._starting:
-                if key not in self._clients:
-                    self._clients.clear()
-                    self._clients[key] = EngineClient(*key)
-                client = self._clients[key]
-        return client
+        if self._client is None or self._client[0] != key:
+            self.close_idle()
+            self._client = (key, EngineClient(*key))
+        return self._client[1]
 
-    def close_idle(self) -> None:
-        """Close the connections that carry no row now."""
-        for client in list(self._clients.values()):
-            client.close_idle()
+    def close_idle(self, longer_than_sec: float = 0.0) -> None:
+        """Close the connections that carried no row for so long."""
+        if self._client is not None:
+            self._client[1].close_idle(longer_than_sec)
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """While a call is inside, a thread looks at the engine and moves the window."""
-        with self._starting:
-            self._calls += 1
-            if self._watcher is None or not self._watcher.is_alive():
-                self._watcher = threading.Thread(target=self._watch, name="nimdrum-window", daemon=True)
-                self._watcher.start()
-        try:
-            yield
-        finally:
-            with self._starting:
-                self._calls -= 1
+    def begin(self, call: Call, endpoint: Endpoint) -> None:
+        """Send the rows of `call`. While there are calls, somebody looks at the engine and moves the window."""
+        self.gate.found(endpoint)
+        self._calls += 1
+        if self._watcher is None or self._watcher.dead:
+            self._watcher = gevent.spawn(self._watch)
+        self.turns.join(call)
+
+    def end(self, call: Call) -> None:
+        """Send no more of them."""
+        self._calls -= 1
+        self.turns.part(call)
 
     def _watch(self) -> None:
-        page = MetricsPage(self.metrics)
-        quiet_since = None
+        page_at = quiet_since = time.monotonic()
+        pause = 0.0
         while True:
-            began = time.monotonic()
-            endpoint = self.gate.endpoint
-            work = page.read(self.client(endpoint), endpoint) if endpoint is not None else Work(None, None, None)
-            took = time.monotonic() - began
-            before = self.window.size
-            if self.window.look(work.running, work.waiting):
-                event(
-                    log,
-                    "window.moved",
-                    to=self.window.size,
-                    was=before,
-                    in_flight=self.window.in_flight,
-                    running=work.running,
-                    waiting=work.waiting,
-                )
-            for client in list(self._clients.values()):
-                client.close_idle(IDLE_SEC)
-            with self._starting:
-                quiet_since = None if self._calls else quiet_since or began
-                if quiet_since is not None and began - quiet_since >= LINGER_SEC:
-                    self._watcher = None
-                    return
-            finding = self.window.is_finding
-            rest, share = (FINDING_SEC, FINDING_SHARE) if finding else (WATCHING_SEC, WATCHING_SHARE)
-            time.sleep(min(LONGEST_POLL_SEC, max(rest, took / share)))
+            now = time.monotonic()
+            quiet_since = now if self._calls else quiet_since
+            if now - quiet_since >= LINGER_SEC:
+                return
+            if now >= page_at:
+                pause = self._look_at_page(pause)
+                page_at = time.monotonic() + pause
+            elif self.window.is_sighted:
+                self.window.look()
+            self.turns.go()
+            self.close_idle(IDLE_SEC)
+            gevent.sleep(min(TICK_SEC, pause))
+
+    def _look_at_page(self, last_pause: float) -> float:
+        """Move the window; the seconds until the next look at the page."""
+        began, before = time.monotonic(), self.window.size
+        endpoint = self.gate.endpoint
+        work = self._page.read(self.client(endpoint), endpoint) if endpoint else Work(None, None, None)
+        took = time.monotonic() - began
+        if moved := self.window.look(work.running, work.waiting):
+            event(
+                log,
+                "window.moved",
+                to=self.window.size,
+                was=before,
+                in_flight=self.window.in_flight,
+                running=work.running,
+                waiting=work.waiting,
+            )
+        if self.window.is_finding:
+            return max(FINDING_SEC, took / FINDING_SHARE)
+        least = max(WATCHING_SEC, took / WATCHING_SHARE)
+        return min(LONGEST_POLL_SEC, least if moved or self.window.is_pressed else max(least, CALMER * last_pause))
 
 
 class MetricsPage:
@@ -201,7 +206,7 @@ class MetricsPage:
         """What the page says; all None when there is none, or none now."""
 
         def get(path: str) -> bytes | None:
-            with contextlib.suppress(Unreachable, TooSlow, TooLarge):
+            with suppress(Unreachable, TooSlow, TooLarge):
                 reply = client.get(path, PAGE_TIMEOUT_SEC)
                 return reply.body if reply.status == 200 else None
             return None
@@ -216,17 +221,16 @@ class MetricsPage:
         return page.work
 
 
-_traffic: dict[tuple[int, str, int], Traffic] = {}
+_traffic: dict[tuple[object, str, int, float], Traffic] = {}
 
 
-def traffic_to(attachment: Attachment, max_concurrency: int) -> Traffic:
-    """This process's traffic to an engine. A forked child gets its own: a lock must not cross a fork."""
-    key = (os.getpid(), str(attachment.run_dir.path), max_concurrency)
+def traffic_to(attachment: Attachment, max_concurrency: int, batch_share: float = 1.0) -> Traffic:
+    """This process's traffic to an engine. A forked child gets its own, and so does each loop."""
+    key = (name_of_loop(), str(attachment.run_dir.path), max_concurrency, batch_share)
     traffic = _traffic.get(key)
     if traffic is None:
-        for old in [other for other in _traffic if other[0] != key[0]]:
-            del _traffic[old]
         plan = attachment.plan
         window = Window(bounded(plan.bounds, max_concurrency, connections_left()))
-        traffic = _traffic.setdefault(key, Traffic(window, Gate(attachment.wait_ready), plan.metrics))
+        made = Traffic(window, Gate(attachment.wait_ready), plan.metrics, batch_share)
+        traffic = _traffic.setdefault(key, made)
     return traffic

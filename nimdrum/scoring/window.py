@@ -1,17 +1,17 @@
-"""How many rows are in flight at once, shared by all calls in this process and moved by `limiter`."""
+"""How many rows are in flight at once, shared by all calls in this process and moved by `limiter`. Used in the loop."""
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from nimdrum.engines.plan import Bounds
 from nimdrum.scoring.limiter import Sample, first_state, is_overloaded, next_limit
 
 WARM_SEC = 60.0
-COME_BACK_SEC = 0.5
+FIRST_ROW_SEC = 0.1
 COUNTED_SEC = 1.0
 """Rows that are refused within this time count together."""
+RESERVE = 8
+"""One place for so many is kept, beyond the window, for calls of a few rows."""
 
 
 def bounded(bounds: Bounds, max_concurrency: int, connections: int) -> Bounds:
@@ -24,108 +24,97 @@ def bounded(bounds: Bounds, max_concurrency: int, connections: int) -> Bounds:
 
 
 class Window:
-    """At most `size` holders at a time, first come first served.
-
-    A condition and not a semaphore, so that waiting can be given up and the size can move. A number instead of
-    bounds is a window that stays as it is.
-    """
+    """At most `size` rows at a time. A number instead of bounds is a window that stays as it is."""
 
     def __init__(self, bounds: Bounds | int, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds = Bounds(bounds, bounds, bounds, bounds) if isinstance(bounds, int) else bounds
         self._clock = clock
         self._state = first_state(self._bounds)
         self.in_flight = 0
-        self._waiters = 0
         self._peak = self._answered = 0
         self._refused: set[int] = set()
         self._retry_after_sec = 0.0
         self._counted_from = clock()
-        self._answered_at: float | None = None
-        self._free = threading.Condition()
+        self._done_at: float | None = None
+        self._alone_since: float | None = None
 
     @property
     def size(self) -> int:
         return self._state.limit
 
     @property
-    def is_warm(self) -> bool:
-        """Whether the engine has answered lately, so that nothing speaks against a crowd."""
-        return self._answered_at is not None and self._clock() - self._answered_at < WARM_SEC
+    def is_sighted(self) -> bool:
+        """Whether the engine has shown its queue at least once."""
+        return self._state.sighted
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the last look has seen a long queue, and the next one decides."""
+        return self._state.pressed > 0
 
     @property
     def is_finding(self) -> bool:
         """Whether it still looks for its size for the first time."""
         return not self._state.was_pressed and self._state.limit < self._bounds.ceiling
 
-    def enter(self, timeout_sec: float) -> bool:
-        """Take a place; False when none was free within `timeout_sec`."""
-        with self._free:
-            if self._waiters or not self._has_place():
-                self._waiters += 1
-                try:
-                    if not self._free.wait_for(self._has_place, timeout_sec):
-                        return False
-                finally:
-                    self._waiters -= 1
-            self._count_in()
-            return True
+    def has_place(self, share: float = 1.0, reserve: bool = False) -> bool:
+        """Whether one more row may be sent, within a `share` of the window, or in the places beyond it too.
 
-    def leave(self) -> None:
-        with self._free:
-            self.in_flight -= 1
-            if self._waiters:
-                self._free.notify()
+        To an engine of which nothing is known lately one row goes first, and the crowd when that is done, well or
+        badly, or FIRST_ROW_SEC later.
+        """
+        now = self._clock()
+        if now < self._state.closed_until_sec or self._is_first_alone(now):
+            return False
+        limit = self._state.limit
+        if reserve:
+            return self.in_flight < min(self._bounds.ceiling, limit + max(1, limit // RESERVE))
+        return self.in_flight < max(1, int(limit * share))
 
-    @contextlib.contextmanager
-    def away(self, given_up: Callable[[], bool]) -> Iterator[None]:
-        """Leave for a while, so that others can go on, and come back; `given_up` is asked while waiting for a place."""
-        self.leave()
-        try:
-            yield
-        finally:
-            with self._free:
-                self._waiters += 1
-                while not self._has_place() and not given_up():
-                    self._free.wait(COME_BACK_SEC)
-                self._waiters -= 1
-                self._count_in()
+    def _is_first_alone(self, now: float) -> bool:
+        return self._alone_since is not None and now - self._alone_since < FIRST_ROW_SEC
 
-    def note(self, overload: bool, retry_after_sec: float | None = None, row: int = 0) -> None:
-        """What one request brought: an answer, or a sign that it was too much. `row` tells rows in flight apart."""
-        with self._free:
-            if overload:
-                self._refused.add(row)
-                self._retry_after_sec = max(self._retry_after_sec, retry_after_sec or 0.0)
-            else:
-                self._answered += 1
-                self._answered_at = self._clock()
-
-    def look(self, running: float | None = None, waiting: float | None = None) -> bool:
-        """Find the size anew from what happened lately and what the engine says; True if it moved."""
-        with self._free:
-            sample = Sample(
-                self._clock(),
-                self.in_flight,
-                self._peak,
-                self._answered,
-                len(self._refused),
-                self._retry_after_sec,
-                running,
-                waiting,
-            )
-            before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
-            self._peak = self.in_flight
-            if is_overloaded(sample) or sample.now_sec - self._counted_from >= COUNTED_SEC:
-                self._answered, self._refused, self._retry_after_sec = 0, set(), 0.0
-                self._counted_from = sample.now_sec
-            if self._waiters:
-                self._free.notify_all()
-            return self._state.limit != before
-
-    def _count_in(self) -> None:
+    def enter(self) -> None:
+        """Take a place."""
+        now = self._clock()
+        if not self.in_flight and (self._done_at is None or now - self._done_at >= WARM_SEC):
+            self._alone_since = now
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
 
-    def _has_place(self) -> bool:
-        closed = self._state.closed_until_sec
-        return self.in_flight < self._state.limit and (not closed or self._clock() >= closed)
+    def leave(self, done: bool = True) -> None:
+        """Give it back; with `done` off, because the row waits for something."""
+        self.in_flight -= 1
+        if done:
+            self._done_at, self._alone_since = self._clock(), None
+
+    def note(self, overload: bool, retry_after_sec: float | None = None, row: int = 0) -> None:
+        """What one request brought: an answer, or a sign that it was too much. `row` tells rows in flight apart."""
+        if overload:
+            self._refused.add(row)
+            self._retry_after_sec = max(self._retry_after_sec, retry_after_sec or 0.0)
+        else:
+            self._answered += 1
+
+    def look(self, running: float | None = None, waiting: float | None = None) -> bool:
+        """Find the size anew from what happened lately and what the engine says; True if it moved.
+
+        Without figures of an engine that has shown some, only refusals count.
+        """
+        sample = Sample(
+            self._clock(),
+            self.in_flight,
+            self._peak,
+            self._answered,
+            len(self._refused),
+            self._retry_after_sec,
+            running,
+            waiting,
+        )
+        before, self._state = self._state.limit, next_limit(self._state, sample, self._bounds)
+        if waiting is not None or not self._state.sighted:
+            self._peak = self.in_flight
+        if is_overloaded(sample) or sample.now_sec - self._counted_from >= COUNTED_SEC:
+            self._answered, self._refused, self._retry_after_sec = 0, set(), 0.0
+            self._counted_from = sample.now_sec
+        return self._state.limit != before

@@ -5,29 +5,22 @@ be stale after a restart, and the engine sees at once that nobody waits any more
 """
 
 import hashlib
-import http.client
-import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from socket import SHUT_RDWR
+from http.client import HTTPMessage
 
 from nimdrum.base.errors import ChatError, EngineUnavailableError
-from nimdrum.engines.connection import Connection, TooLarge
+from nimdrum.engines.connection import BadAnswer, Connection, TooLarge
 from nimdrum.engines.wire import own_error
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import Caller
 from nimdrum.session.model import Model
 
 CONNECT_TIMEOUT_SEC = 5.0
-WATCH_EVERY_SEC = 0.25
-PIECE_BYTES = 1 << 16
 LARGEST_ANSWER = 64 << 20
 """Of one that is read whole: a long answer with the likelihoods of all its tokens has a quarter of it."""
-FOLD = re.compile(r"\r?\n[ \t]+")
-FIT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 class ExchangeError(Exception):
@@ -68,7 +61,7 @@ class Exchange:
     """A request that was sent, and its answer: status and headers now, the body as it comes. Close it."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: HTTPMessage
 
     def __init__(
         self,
@@ -82,97 +75,55 @@ class Exchange:
         Raises Refused, Broken, Late or CallerGone.
         """
         self.endpoint = endpoint
-        self._why: ExchangeError | None = None
-        self._finished = threading.Event()
         self._gone = gone
-        self._deadline = time.monotonic() + timeout_sec
-        self._connection = Connection(endpoint.host, endpoint.port, min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1)))
+        connect_sec = min(CONNECT_TIMEOUT_SEC, max(timeout_sec, 0.1))
         try:
-            self._connection.connect()
+            self._connection = Connection(endpoint.host, endpoint.port, connect_sec, self._look_at_caller)
         except OSError as error:
             raise Refused(f"no connection to the engine ({error.strerror or type(error).__name__})") from error
-        self._sock = self._connection.sock  # http.client forgets it once the head is read
-        # The watch is sooner.
-        self._connection.deadline = time.monotonic() + max(timeout_sec, 0) + 2 * WATCH_EVERY_SEC
-        self._sock.settimeout(self._connection.allow())
+        self._connection.deadline = time.monotonic() + max(timeout_sec, 0.0)
         try:
-            threading.Thread(target=self._watch, name="nimdrum-caller", daemon=True).start()
-            self._response = self._send(ask)
+            with _told():
+                self._connection.ask(ask.method, ask.target, [*ask.headers, ("Connection", "close")], ask.body)
+                self.status = self._connection.head()
         except BaseException:
             self.close()
             raise
-        self.status = self._response.status
-        self.headers = passable(self._response.headers)
+        self.headers = HTTPMessage()
+        for name, value in self._connection.headers:
+            self.headers[name] = value
 
     def pieces(self) -> Iterator[bytes]:
         """The body, each piece as soon as it is there. Raises Broken, Late or CallerGone."""
-        while True:
-            try:
-                piece = self._response.read1(PIECE_BYTES)
-            except (http.client.HTTPException, OSError, ValueError) as error:
-                raise self._reason(error) from error
-            if not piece:
-                if self._why or self._response.length:
-                    raise self._reason(None)
-                return
-            yield piece
+        with _told():
+            yield from self._connection.pieces()
 
     def read(self, largest: int = LARGEST_ANSWER) -> bytes:
         """The whole body. Raises as `pieces` does, and Endless when it has more than `largest` bytes."""
         self._connection.largest = largest
-        return b"".join(self.pieces())
+        with _told():
+            return self._connection.read()
 
     def close(self) -> None:
         """Let go of the connection, which also stops the engine's work on an answer that is not finished."""
-        self._finished.set()
-        if hasattr(self, "_response"):
-            self._response.close()
         self._connection.close()
 
-    def _send(self, ask: Ask) -> http.client.HTTPResponse:
-        connection = self._connection
-        try:
-            connection.putrequest(ask.method, ask.target, skip_accept_encoding=True)
-            for name, value in ask.headers:
-                connection.putheader(name, value)
-            if ask.body is not None:
-                connection.putheader("Content-Length", str(len(ask.body)))
-            connection.putheader("Connection", "close")
-            with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it read all
-                connection.endheaders(ask.body)
-            return connection.getresponse()
-        except (http.client.HTTPException, OSError) as error:
-            raise self._reason(error) from error
-
-    def _reason(self, error: Exception | None) -> ExchangeError:
-        if self._why:
-            return self._why
-        if isinstance(error, TooLarge):
-            return Endless("the engine's answer has no end")
-        if isinstance(error, TimeoutError):
-            return Late("the engine did not answer in time")
-        return Broken("the engine's answer broke off")
-
-    def _watch(self) -> None:
-        while not self._finished.wait(WATCH_EVERY_SEC):
-            if self._gone():
-                self._why = CallerGone("the caller went away")
-            elif time.monotonic() >= self._deadline:
-                self._why = Late("the engine did not answer in time")
-            if self._why:
-                with suppress(OSError):
-                    self._sock.shutdown(SHUT_RDWR)  # wakes the thread that reads; closing would not
-                return
+    def _look_at_caller(self) -> None:
+        if self._gone():
+            raise CallerGone("the caller went away")
 
 
-def passable(headers: http.client.HTTPMessage) -> http.client.HTTPMessage:
-    """`headers` as they may be sent on: folded lines are one line, and what holds control characters is left out."""
-    fit = http.client.HTTPMessage()
-    for name, value in headers.items():
-        value = FOLD.sub(" ", value)
-        if name and FIT.fullmatch(value):
-            fit[name] = value
-    return fit
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong with a connection, in this file's words."""
+    try:
+        yield
+    except TooLarge as error:
+        raise Endless("the engine's answer has no end") from error
+    except TimeoutError as error:
+        raise Late("the engine did not answer in time") from error
+    except (OSError, BadAnswer) as error:
+        raise Broken("the engine's answer broke off") from error
 
 
 CONNECT_AGAIN_SEC = 10.0  # a supervisor notices within a moment that its engine ended, or that an external one is away

@@ -3,16 +3,15 @@
 Each look is one function that never raises for what the other side does or fails to do.
 """
 
-import http.client
 import json
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
 from typing import Generic, TypeVar
 
-from nimdrum.engines.connection import Connection
+from nimdrum.engines.connection import BadAnswer, Connection
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH
 from nimdrum.engines.work import Metrics, Work, find_page
 
@@ -53,15 +52,15 @@ def look_ready(address: Address, timeout_sec: float) -> Health:
     """Health answers 200, and /v1/models lists our model: another server on the port would answer health too."""
     try:
         status, _ = _request(address, "GET", address.health_path, timeout_sec)
-        if status != http.client.OK:
+        if status != HTTPStatus.OK:
             return Health(False, None, f"{address.health_path} answers {status}")
         status, body = _request(address, "GET", MODELS_PATH, timeout_sec)
-        if status != http.client.OK:
+        if status != HTTPStatus.OK:
             return Health(False, None, f"{MODELS_PATH} answers {status}")
         names = [entry["id"] for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
     except OSError as error:
         return Health(False, None, f"no answer ({error.strerror or type(error).__name__})", answered=False)
-    except (http.client.HTTPException, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (BadAnswer, ValueError, KeyError, TypeError, RecursionError) as error:
         return Health(False, None, f"answers, but not as a model server does ({type(error).__name__})")
     if address.model is None and names:
         return Health(True, names[0], "ready")
@@ -77,9 +76,9 @@ def look_at_work(address: Address) -> Work:
     def get(path: str) -> bytes | None:
         try:
             status, body = _request(address, "GET", path, WORK_TIMEOUT_SEC)
-        except (OSError, http.client.HTTPException):
+        except (OSError, BadAnswer):
             return None
-        return body if status == http.client.OK else None
+        return body if status == HTTPStatus.OK else None
 
     page = find_page(get, address.metrics)
     return page.work if page else Work(None, None, None)
@@ -100,21 +99,19 @@ def ask_one_token(address: Address, model: str) -> Token:
         status, _ = _request(address, "POST", CHAT_PATH, TOKEN_TIMEOUT_SEC, json.dumps(body).encode())
     except TimeoutError:
         return Token.LATE
-    except (OSError, http.client.HTTPException):
+    except (OSError, BadAnswer):
         return Token.REFUSED
-    return Token.REFUSED if status >= http.client.INTERNAL_SERVER_ERROR else Token.MADE
+    return Token.REFUSED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Token.MADE
 
 
 def _request(
     address: Address, method: str, path: str, timeout_sec: float, body: bytes | None = None
 ) -> tuple[int, bytes]:
-    # http.client knows no proxies, which is what loopback wants.
     connection = Connection(address.host, address.port, timeout_sec)
-    connection.deadline, connection.largest = time.monotonic() + timeout_sec, LARGEST_BODY
+    connection.largest = LARGEST_BODY
     try:
-        connection.request(method, path, body, {"Connection": "close", "Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, response.read()
+        connection.ask(method, path, [("Connection", "close"), ("Content-Type", "application/json")], body)
+        return connection.head(), connection.read()
     finally:
         connection.close()
 

@@ -20,7 +20,7 @@ def frame_of(prompts: list[str], **columns: list[str]) -> pd.DataFrame:
 def window_of(model: Any) -> Any:
     """The window that this process has for the model's engine."""
     path = str(model.attachment.run_dir.path)
-    return next(shared.window for (_, name, _), shared in traffic._traffic.items() if name == path)
+    return next(shared.window for (_, name, *_), shared in traffic._traffic.items() if name == path)
 
 
 def test_the_window_shrinks_to_a_small_engine(world: World) -> None:

@@ -1,38 +1,49 @@
 """The batch client against a server of a few lines that does what real ones do to connections."""
 
+import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 
+import gevent
 import pytest
+from gevent.event import Event
 
-from nimdrum.session.client import IDLE_SEC, EngineClient, Flight, TooSlow, Unreachable
+from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 
 DEADLINE_SEC = 30.0
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-Act = Callable[[socket.socket], None]
+REQUEST_ID = re.compile(rb"X-Request-Id: (\S+)\r\n")
+Act = Callable[[socket.socket, bytes], None]
 
 
-def answer(connection: socket.socket) -> None:
-    connection.sendall(ANSWER)
+def made(content: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(content),
+        content,
+    )
 
 
-def close(connection: socket.socket) -> None:
+def answer(connection: socket.socket, id: bytes) -> None:
+    """With the id of its request, as vLLM answers."""
+    connection.sendall(made(b'{"id":"chatcmpl-%b"}' % id))
+
+
+def close(connection: socket.socket, id: bytes) -> None:
     connection.shutdown(socket.SHUT_RDWR)
 
 
-def reset(connection: socket.socket) -> None:
+def reset(connection: socket.socket, id: bytes) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def half(connection: socket.socket) -> None:
-    connection.sendall(ANSWER[:-1])
-    close(connection)
+def half(connection: socket.socket, id: bytes) -> None:
+    connection.sendall(made(id)[:-1])
+    close(connection, id)
 
 
-def silence(connection: socket.socket) -> None:
+def silence(connection: socket.socket, id: bytes) -> None:
     """Keeps the client waiting until it hangs up."""
     connection.recv(1)
 
@@ -80,7 +91,8 @@ class Server:
                 self.requests.append(number)
                 self.bodies.append(rest[:length])
                 self.got_one.release()
-                (self.script.pop(0) if self.script else answer)(connection)
+                id = REQUEST_ID.search(head + b"\r\n")
+                (self.script.pop(0) if self.script else answer)(connection, id[1] if id else b"")
             except OSError:
                 return
 
@@ -106,7 +118,7 @@ def test_a_connection_is_kept(server: Server) -> None:
     """Ten requests, one connection."""
     client = EngineClient("127.0.0.1", server.port)
     for number in range(10):
-        assert client.send(b"%d" % number, DEADLINE_SEC).body == b"{}"
+        assert b"chatcmpl-" in client.send(b"%d" % number, DEADLINE_SEC, "mine").body
     assert server.connections == 1
     assert server.bodies == [b"%d" % number for number in range(10)]
 
@@ -173,7 +185,7 @@ def test_a_trickle_does_not_stretch_the_time(server: Server) -> None:
     """Each byte comes in time, the whole does not."""
     over = threading.Event()
 
-    def trickle(connection: socket.socket) -> None:
+    def trickle(connection: socket.socket, id: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
         while not over.wait(0.02):
             connection.sendall(b"x")
@@ -194,23 +206,50 @@ def test_nobody_listens() -> None:
         EngineClient("127.0.0.1", port).send(b"1", DEADLINE_SEC)
 
 
-def test_a_cut_ends_requests_that_are_under_way(server: Server) -> None:
+def test_a_killed_greenlet_hangs_up(server: Server) -> None:
     """The call is over: nobody waits for the answer, and the engine sees the connection go."""
-    server.script = [silence]
-    flight, outcome = Flight(), []
+    gone = Event()
 
-    def send() -> None:
-        try:
-            EngineClient("127.0.0.1", server.port).send(b"1", DEADLINE_SEC, flight)
-        except Unreachable as error:
-            outcome.append(error)
+    def notice(connection: socket.socket, id: bytes) -> None:
+        if not connection.recv(1):
+            gone.set()
 
-    row = threading.Thread(target=send, daemon=True)
-    row.start()
-    assert server.got_one.acquire(timeout=DEADLINE_SEC)
-    flight.cut()
-    row.join(DEADLINE_SEC)
-    assert len(outcome) == 1
+    server.script = [notice]
+    row = gevent.spawn(EngineClient("127.0.0.1", server.port).send, b"1", DEADLINE_SEC)
+    gevent.get_hub().threadpool.apply(server.got_one.acquire, kwds={"timeout": DEADLINE_SEC})
+    row.kill(timeout=DEADLINE_SEC)
+    assert gone.wait(DEADLINE_SEC)
+
+
+def test_an_engine_that_names_no_ids_gets_a_connection_for_each_request(server: Server) -> None:
+    """Nothing would tell whose answer it is that comes on a used one."""
+    server.script = [lambda connection, id: connection.sendall(made(b"{}"))] * 3
+    client = EngineClient("127.0.0.1", server.port)
+    for _ in range(3):
+        assert client.send(b"1", DEADLINE_SEC).body == b"{}"
+    assert server.requests == [1, 2, 3]
+
+
+def test_an_answer_to_another_request_is_not_taken(server: Server) -> None:
+    """A second answer to the first request, which comes while the second request is in flight: that one is asked again."""
+
+    def late(connection: socket.socket, id: bytes) -> None:
+        connection.sendall(made(b'{"id":"chatcmpl-of-another","choices":[]}'))
+
+    server.script = [answer, late, answer]
+    client = EngineClient("127.0.0.1", server.port)
+    client.send(b"1", DEADLINE_SEC)
+    assert b"of-another" not in client.send(b"2", DEADLINE_SEC).body
+    assert server.requests == [1, 1, 2]
+
+
+def test_an_error_is_taken_as_it_is(server: Server) -> None:
+    """Errors name no ids. The connection is not used again after one."""
+    refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
+    server.script = [answer, lambda connection, id: connection.sendall(refusal), answer]
+    client = EngineClient("127.0.0.1", server.port)
+    assert [client.send(b"1", DEADLINE_SEC).status for _ in range(3)] == [200, 400, 200]
+    assert server.requests == [1, 1, 2]
 
 
 def test_proxies_do_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,11 +271,7 @@ def test_a_thousand_at_once(server: Server) -> None:
             except Exception as error:
                 errors.append(error)
 
-    crowd = [threading.Thread(target=work, daemon=True) for _ in range(100)]
-    for thread in crowd:
-        thread.start()
-    for thread in crowd:
-        thread.join(DEADLINE_SEC)
+    gevent.joinall([gevent.spawn(work) for _ in range(100)], DEADLINE_SEC)
     assert errors == []
     assert len(server.requests) == 1000
     assert server.connections <= 100

@@ -15,7 +15,7 @@ def ask(status: int, body: Any = b"", **headers: str) -> Answer:
     """The meaning of one answer; a body that is no bytes is sent as JSON."""
     return read_answer(
         status,
-        {name.replace("_", "-"): value for name, value in headers.items()},
+        {name.replace("_", "-").lower(): value for name, value in headers.items()},
         body if isinstance(body, bytes) else json.dumps(body).encode(),
     )
 
@@ -341,7 +341,7 @@ VALUES = st.recursive(
 @given(STATUSES, st.binary(max_size=80), st.text(max_size=10))
 def test_any_bytes_have_a_meaning(status: int, body: bytes, after: str) -> None:
     """Never an exception, whatever comes."""
-    check(read_answer(status, {"Retry-After": after}, body))
+    check(read_answer(status, {"retry-after": after}, body))
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,8 +1,9 @@
-"""The gate: nothing is sent to a lost engine, and one row looks for it for all."""
+"""The gate: nothing is sent to a lost engine, and one search finds it for all rows."""
 
 import threading
 from collections.abc import Callable
 
+import gevent
 import pytest
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError
@@ -14,19 +15,15 @@ ELSEWHERE = Endpoint("127.0.0.1", 9998, "llama")
 DEADLINE_SEC = 30.0
 
 
-def going_on() -> bool:
-    return False
-
-
 def test_it_is_open_where_the_engine_is() -> None:
     """No wait and no question."""
     gate = Gate(lambda timeout_sec, stopped: pytest.fail("nobody was to look"))
     gate.found(HERE)
-    assert gate.wait(0.001, going_on) == HERE
+    assert gate.wait(0.001) == HERE
 
 
 def test_one_looks_for_all() -> None:
-    """Twenty rows lost the engine; one asks where it is, and all go where it was found."""
+    """Twenty rows lost the engine; one search asks where it is, in a thread that may block, and all go there."""
     asked: list[float] = []
     release = threading.Event()
 
@@ -37,18 +34,12 @@ def test_one_looks_for_all() -> None:
 
     gate = Gate(wait_ready)
     gate.found(HERE)
-    found: list[Endpoint] = []
     for _ in range(20):
         gate.lost(HERE)
-    rows = [
-        threading.Thread(target=lambda: found.append(gate.wait(DEADLINE_SEC, going_on)), daemon=True) for _ in range(20)
-    ]
-    for row in rows:
-        row.start()
-    release.set()
-    for row in rows:
-        row.join(DEADLINE_SEC)
-    assert found == [ELSEWHERE] * 20
+    rows = [gevent.spawn(gate.wait, DEADLINE_SEC) for _ in range(20)]
+    gevent.spawn(release.set)
+    gevent.joinall(rows, DEADLINE_SEC)
+    assert [row.value for row in rows] == [ELSEWHERE] * 20
     assert len(asked) == 1
 
 
@@ -71,13 +62,13 @@ def test_an_engine_that_is_given_up_is_looked_for_once() -> None:
     gate = Gate(wait_ready)
     for _ in range(3):
         with pytest.raises(EngineStartError, match="never"):
-            gate.wait(DEADLINE_SEC, going_on)
+            gate.wait(DEADLINE_SEC)
     assert len(looks) == 1
     gate.found(HERE)
-    assert gate.wait(DEADLINE_SEC, going_on) == HERE
+    assert gate.wait(DEADLINE_SEC) == HERE
 
 
-@pytest.mark.parametrize("error", [SupervisorError("perhaps"), EngineUnavailableError("later")])
+@pytest.mark.parametrize("error", [SupervisorError("perhaps"), EngineUnavailableError("let go")])
 def test_what_looking_raises_is_raised(error: Exception) -> None:
     """And the next row may look again."""
     answers: list[Exception | Endpoint] = [error, HERE]
@@ -90,13 +81,41 @@ def test_what_looking_raises_is_raised(error: Exception) -> None:
 
     gate = Gate(wait_ready)
     with pytest.raises(type(error)):
-        gate.wait(DEADLINE_SEC, going_on)
-    assert gate.wait(DEADLINE_SEC, going_on) == HERE
+        gate.wait(DEADLINE_SEC)
+    assert gate.wait(DEADLINE_SEC) == HERE
 
 
-@pytest.mark.parametrize(("timeout_sec", "stopped"), [(0.0, False), (DEADLINE_SEC, True)], ids=["no time", "stopped"])
-def test_a_wait_ends(timeout_sec: float, stopped: bool) -> None:
-    """At the row's deadline, and with its call."""
-    gate = Gate(lambda timeout_sec, stopped: HERE)
-    with pytest.raises(EngineUnavailableError):
-        gate.wait(timeout_sec, lambda: stopped)
+def test_a_wait_ends_at_the_deadline_of_its_row() -> None:
+    """And the search with the last row that waits."""
+    given_up = threading.Event()
+
+    def wait_ready(timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
+        while not stopped():
+            given_up.wait(0.01)
+        given_up.set()
+        raise EngineUnavailableError("stopped")
+
+    gate = Gate(wait_ready)
+    with pytest.raises(EngineUnavailableError, match="did not come back"):
+        gate.wait(0.1)
+    gevent.get_hub().threadpool.apply(given_up.wait, (DEADLINE_SEC,))
+    assert given_up.is_set()
+
+
+def test_who_comes_as_the_search_is_given_up_is_not_told_so() -> None:
+    """It is begun again."""
+    gate: Gate
+    looks: list[bool] = []
+
+    def wait_ready(timeout_sec: float, stopped: Callable[[], bool]) -> Endpoint:
+        looks.append(True)
+        if len(looks) > 1:
+            return HERE
+        gate._waiting -= 1  # nobody waits at this look, and at the next somebody does
+        assert stopped()
+        gate._waiting += 1
+        raise EngineUnavailableError("stopped")
+
+    gate = Gate(wait_ready)
+    assert gate.wait(DEADLINE_SEC) == HERE
+    assert len(looks) == 2

@@ -35,7 +35,7 @@ def said(*texts: str, tokens: int | None = 7) -> Reply:
 
 def refused(status: int, message: str = "no", **headers: str) -> Reply:
     body = json.dumps({"error": {"message": message}}).encode()
-    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    return Reply(status, {name.replace("_", "-").lower(): value for name, value in headers.items()}, body)
 
 
 N_REFUSED = refused(400, "n must be 1 when using greedy sampling, got 3.")
@@ -44,15 +44,13 @@ DEAD = refused(500, "Engine loop is not running.")
 
 @dataclass
 class World:
-    """An engine that answers from a list, the time, and the stop event; the history is what tests assert on."""
+    """An engine that answers from a list, and the time; the history is what tests assert on."""
 
     script: list[Step]
     now: float = 0.0
     at: Endpoint | None = HERE
     ready: list[Endpoint | Exception] = field(default_factory=list)
     """What waiting for the engine gives, one after another; without any, the same endpoint as before."""
-    stop_after: int | None = None
-    """The stop event is set in the wait of this number."""
     sent: list[dict[str, Any]] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
     timeouts: list[float] = field(default_factory=list)
@@ -64,11 +62,9 @@ class World:
     def clock(self) -> float:
         return self.now
 
-    def wait(self, seconds: float) -> bool:
-        """threading.Event.wait, without waiting."""
+    def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
-        return self.stop_after is not None and len(self.waits) >= self.stop_after
 
     def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
         self.sent.append(json.loads(body))
@@ -244,13 +240,6 @@ def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     assert isinstance(result, RowFailure)
     assert (result.kind, result.message) == ("rate_limited", "slow down")
     assert w.waits == []
-
-
-def test_a_stop_ends_the_waiting() -> None:
-    """No further request once the call has ended."""
-    w = world(refused(503, "loading"), stop_after=2)
-    assert isinstance(w.sender().send("Hi", deadline=1e6), RowFailure)
-    assert (len(w.sent), len(w.waits)) == (2, 2)
 
 
 def test_there_is_no_storm_of_retries() -> None:

@@ -1,13 +1,30 @@
 """The window: how many rows are in flight, in one process."""
 
-import threading
 from typing import Any
 
 import pytest
 
 from nimdrum.engines.plan import Bounds
 from nimdrum.scoring.limiter import MANY_ROWS
-from nimdrum.scoring.window import COUNTED_SEC, Window, bounded
+from nimdrum.scoring.window import COUNTED_SEC, FIRST_ROW_SEC, WARM_SEC, Window, bounded
+
+
+class Clock:
+    """Time that only a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def warm(bounds: Bounds | int, clock: Clock | None = None) -> Window:
+    """A window to an engine that has just answered."""
+    window = Window(bounds, clock or Clock())
+    window.enter()
+    window.leave()
+    return window
 
 
 @pytest.mark.parametrize(
@@ -28,67 +45,86 @@ def test_the_users_limit_or_the_engines(limit: int, connections: int, bounds: Bo
 
 def test_at_most_its_size_are_inside() -> None:
     """A place that was left can be taken again."""
-    window = Window(2)
-    assert window.enter(0)
-    assert window.enter(0)
-    assert not window.enter(0)
-    assert window.in_flight == 2
+    window = warm(2)
+    window.enter()
+    assert window.has_place()
+    window.enter()
+    assert not window.has_place()
     window.leave()
-    assert window.enter(0)
-    assert not window.enter(0)
-
-
-def test_who_waits_is_let_in_when_a_place_is_free() -> None:
-    """Each that leaves lets one in, and nobody is forgotten."""
-    window = Window(1)
-    assert window.enter(0)
-    entered = threading.Semaphore(0)
-
-    def wait() -> None:
-        assert window.enter(30)
-        entered.release()
-
-    threads = [threading.Thread(target=wait, daemon=True) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        window.leave()
-        assert entered.acquire(timeout=30)
-    for thread in threads:
-        thread.join(30)
+    assert window.has_place()
     assert window.in_flight == 1
 
 
-class Clock:
-    """Time that only a test moves."""
+def test_a_share_leaves_the_rest_to_others() -> None:
+    """At least one place, however small."""
+    window = warm(10)
+    for _ in range(4):
+        window.enter()
+    assert not window.has_place(0.4)
+    assert window.has_place(0.5)
+    assert window.has_place()
+    assert warm(10).has_place(0.01)
 
-    def __init__(self) -> None:
-        self.now = 1000.0
 
-    def __call__(self) -> float:
-        return self.now
+def test_beyond_a_full_window_there_is_a_reserve() -> None:
+    """One place for each eight, but never more than the ceiling."""
+    window = warm(Bounds(16, 16, 16, 64))
+    for _ in range(16):
+        window.enter()
+    assert not window.has_place()
+    for _ in range(2):
+        assert window.has_place(reserve=True)
+        window.enter()
+    assert not window.has_place(reserve=True)
+    full = warm(1)
+    full.enter()
+    assert not full.has_place(reserve=True)
+
+
+def test_one_goes_first_to_an_engine_of_which_nothing_is_known() -> None:
+    """The crowd follows when it is done, well or badly, or soon after; what is known grows old."""
+    clock = Clock()
+    window = Window(4, clock)
+    window.enter()
+    assert not window.has_place()
+    assert not window.has_place(reserve=True)
+    window.leave(done=False)
+    assert not window.has_place()
+    window.enter()
+    clock.now += FIRST_ROW_SEC
+    assert window.has_place()
+
+    other = Window(4, clock)
+    other.enter()
+    other.leave()
+    other.enter()
+    assert other.has_place()
+    other.leave()
+    clock.now += WARM_SEC + 1
+    other.enter()
+    assert not other.has_place()
 
 
 def test_it_grows_when_the_engine_has_no_queue() -> None:
     """After a look that finds every place taken and nothing waiting; not when places were free."""
-    window = Window(Bounds(2, 4, 50, 100), Clock())
+    window = warm(Bounds(2, 4, 50, 100))
     assert not window.look(running=0, waiting=0)
-    assert window.enter(0)
-    assert window.enter(0)
+    window.enter()
+    window.enter()
     assert window.look(running=2, waiting=0)
-    assert window.size == 4
+    assert window.size > 2
+    assert window.has_place()
 
 
-def test_who_waits_is_let_in_when_it_grows() -> None:
-    """Without anybody leaving."""
-    window = Window(Bounds(1, 1, 50, 100), Clock())
-    assert window.enter(0)
-    entered: list[bool] = []
-    waiter = threading.Thread(target=lambda: entered.append(window.enter(30)), daemon=True)
-    waiter.start()
-    assert window.look(running=1, waiting=0)
-    waiter.join(30)
-    assert entered == [True]
+def test_a_look_without_figures_forgets_nothing() -> None:
+    """Between two looks at the page, refusals are looked at: the most that were in flight counts for the page."""
+    window = warm(Bounds(2, 4, 50, 100))
+    window.look(running=0, waiting=0)
+    window.enter()
+    window.enter()
+    assert not window.look()
+    window.leave()
+    assert window.look(running=2, waiting=0)
 
 
 def test_it_is_closed_for_as_long_as_the_engine_asked() -> None:
@@ -101,9 +137,9 @@ def test_it_is_closed_for_as_long_as_the_engine_asked() -> None:
     for row in range(MANY_ROWS):
         window.note(overload=True, retry_after_sec=7, row=row)
     assert window.look()
-    assert not window.enter(0)
+    assert not window.has_place()
     clock.now += 7
-    assert window.enter(0)
+    assert window.has_place()
 
 
 def test_only_rows_that_are_refused_together_count_together() -> None:
@@ -114,31 +150,6 @@ def test_only_rows_that_are_refused_together_count_together() -> None:
         window.note(overload=True, retry_after_sec=7, row=row)
         clock.now += COUNTED_SEC
         assert not window.look()
-
-
-def test_it_is_warm_while_the_engine_answers() -> None:
-    """An overload is no answer, and an old answer says nothing about now."""
-    clock = Clock()
-    window = Window(4, clock)
-    window.note(overload=True)
-    assert not window.is_warm
-    window.note(overload=False)
-    assert window.is_warm
-    clock.now += 3600
-    assert not window.is_warm
-
-
-def test_a_row_that_is_away_leaves_its_place_to_others() -> None:
-    """And comes back when there is one; a call that has ended does not wait for it."""
-    window = Window(1)
-    assert window.enter(0)
-    with window.away(lambda: True):
-        assert window.in_flight == 0
-        assert window.enter(0)
-    assert window.in_flight == 2  # the call is over, so it comes back only to leave
-    window.leave()
-    window.leave()
-    assert window.in_flight == 0
 
 
 def test_a_wrong_bounds_object_is_no_window() -> None:
