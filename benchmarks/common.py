@@ -5,6 +5,7 @@ repeated in turns with the others, so that noise of the machine meets all of the
 """
 
 import asyncio
+import atexit
 import json
 import logging
 import math
@@ -12,6 +13,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -62,6 +64,7 @@ def external_model(port: int, health: str = "/v1/health/ready", width: int = 0, 
     from nimdrum.session.model import Model
 
     state = Path(tempfile.mkdtemp(prefix="nimdrum-bench-"))
+    atexit.register(shutil.rmtree, state, ignore_errors=True)
     hosting = Hosting(
         code_dir=ROOT,
         server=False,
