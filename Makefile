@@ -159,9 +159,9 @@ audit: $(VENV)/.dev  ## Known vulnerabilities in the pinned packages (needs the 
 	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements.txt -r requirements/embedded.txt
 
 # Also not a part of check: it takes an hour on two quiet cores, and proves nothing beside other work.
-bench: $(VENV)/.bench  ## The CPU benchmarks of docs/performance.md (needs Debian's nginx-light and hey)
-	@for name in "clients" "window --hey 1 --processes 4" "window --llamacpp --rows 300,64" "drum_road" \
-		"drum_road --llamacpp --slow-rows 60,8 --fast-rows 300,64" "memory"; do \
+bench: $(VENV)/.bench  ## The CPU benchmarks of docs/performance.md (needs Debian's nginx-light)
+	@for name in "clients" "clients --delay 0.5" "window --processes 4" "window --llamacpp --rows 300,64" \
+		"drum_road" "drum_road --llamacpp --slow-rows 60,8 --fast-rows 300,64" "memory" "beside"; do \
 		set -- $$name; script=$$1; shift; echo "== bench: $$name"; \
 		PATH="$(BIN):$$PATH" $(PY) benchmarks/$$script.py "$$@" || exit 1; done
 

@@ -1,8 +1,10 @@
-"""Client CPU and rows/s against a server that costs nothing to wait for (nginx with a canned completion).
+"""Client CPU and rows/s against a server with a canned completion.
 
-    python benchmarks/clients.py
+    python benchmarks/clients.py                nginx, which costs nothing to wait for
+    python benchmarks/clients.py --delay 0.5    one that answers after half a second: what a row costs while many wait
+    taskset -c 0-1 python benchmarks/clients.py --delay 0.5     the same on two cores of many
 
-The whole path (frame in, frame out) of these hooks, and the bare loop of five HTTP clients: prompts in a list, one
+The whole path (frame in, frame out) of these hooks, and the bare loop of other HTTP clients: prompts in a list, one
 request for each, the text out of the JSON. Threads, and gevent where the client can.
 """
 
@@ -11,24 +13,35 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+if "gevent" in sys.argv:  # a child that is to use it; before anything else is imported
+    from gevent import monkey
+
+    monkey.patch_all()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import common
+from common import HEADERS, PATH
+from zero_server import slow_server, zero_server
 
-PATH = "/v1/chat/completions"
-HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
-KINDS = ("these hooks", "http.client", "urllib3", "requests", "openai", "aiohttp")
-GEVENT = ("these hooks", "http.client", "urllib3", "openai")
-
-
-def body(text: str) -> bytes:
-    message = {"role": "user", "content": text}
-    return json.dumps({"model": "canned", "messages": [message], "max_tokens": 64, "temperature": 0}).encode()
+KINDS = {
+    "threads": ("these hooks", "http.client", "urllib3", "requests", "openai", "aiohttp"),
+    "gevent": ("these hooks", "http.client", "urllib3", "openai", "geventhttpclient"),
+}
+QUICK = {"threads": ("these hooks", "http.client", "aiohttp"), "gevent": ("these hooks", "geventhttpclient")}
+"""What is compared with the slow server: on many cores the others take minutes."""
+LACKING = "geventhttpclient"
+"""There is none for Python 3.10."""
 
 
 def text_of(answer: bytes) -> Any:
     return json.loads(answer)["choices"][0]["message"]["content"]
+
+
+def body(text: str) -> bytes:
+    return common.body("canned", text, 64, 0)
 
 
 def http_client(port: int, width: int) -> Callable[[str], Any]:
@@ -87,21 +100,27 @@ def openai_client(port: int, width: int) -> Callable[[str], Any]:
     return ask
 
 
+def geventhttpclient_client(port: int, width: int) -> Callable[[str], Any]:
+    from geventhttpclient import HTTPClient
+
+    client = HTTPClient("127.0.0.1", port, concurrency=width, connection_timeout=60, network_timeout=60)
+    return lambda text: text_of(bytes(client.post(PATH, body=body(text), headers=HEADERS).read()))
+
+
 CLIENTS = {
     "http.client": http_client,
     "urllib3": urllib3_client,
     "requests": requests_client,
     "openai": openai_client,
+    "geventhttpclient": geventhttpclient_client,
 }
 
 
 def in_threads(ask: Callable[[str], Any], texts: list[str], width: int) -> int:
-    from common import rows_of
-
-    rows, errors = iter(texts), []
+    rows, errors = iter(texts), []  # many threads take from it: `next` on a list's iterator is atomic
 
     def work() -> None:
-        for text in rows_of(rows):
+        while (text := next(rows, None)) is not None:
             try:
                 ask(text)
             except Exception as error:
@@ -115,54 +134,17 @@ def in_threads(ask: Callable[[str], Any], texts: list[str], width: int) -> int:
     return len(errors)
 
 
-def in_asyncio(port: int, texts: list[str], width: int) -> int:
-    import asyncio
-
-    import aiohttp
-    from common import rows_of
-
-    rows, errors = iter(texts), []
-
-    async def run() -> None:
-        connector = aiohttp.TCPConnector(limit=width)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
-
-            async def work() -> None:
-                for text in rows_of(rows):
-                    try:
-                        async with session.post(
-                            f"http://127.0.0.1:{port}{PATH}", data=body(text), headers=HEADERS
-                        ) as reply:
-                            text_of(await reply.read())
-                    except Exception as error:
-                        errors.append(error)
-
-            await asyncio.gather(*[work() for _ in range(width)])
-
-    asyncio.run(run())
-    return len(errors)
-
-
 def one(kind: str, mode: str, port: int, width: int, rows: int) -> dict[str, Any]:
-    if mode == "gevent":
-        from gevent import monkey
-
-        monkey.patch_all()
-    import common
-
     texts, warm = common.prompts(rows), common.prompts(width)
     if kind == "these hooks":
-        model = common.external_model(port, max_concurrency=width, max_tokens=64, temperature=0)
+        model = common.external_model(port, width=width, max_tokens=64, temperature=0)
         try:
-            from nimdrum.scoring import window
-
-            window.BLIND["external"] = width  # this server has no metrics: keep the whole width in flight
             common.score(model, warm)
             return common.score(model, texts)
         finally:
             model.attachment.release(10)
     if kind == "aiohttp":
-        return common.timed(lambda: in_asyncio(port, texts, width), rows)
+        return common.aiohttp_client(port, map(body, texts), rows, width)
     ask = CLIENTS[kind](port, width)
     in_threads(ask, warm, width)
     return common.timed(lambda: in_threads(ask, texts, width), rows)
@@ -171,46 +153,45 @@ def one(kind: str, mode: str, port: int, width: int, rows: int) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--one", nargs=5)
-    parser.add_argument("--widths", default="64,256,1024")
-    parser.add_argument("--rows", type=int, default=6000)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds after which the server answers")
+    parser.add_argument("--widths", default="", help="numbers in flight (64,256,1024; with --delay 512,2048)")
+    parser.add_argument("--rows", type=int, default=6000, help="of a run; at least 8 for each one in flight")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.one:
         kind, mode, port, width, rows = arguments.one
         result = one(kind, mode, int(port), int(width), int(rows))
-        import common
-
         common.say(result)
         return
-    import common
-    from zero_server import zero_server
-
-    widths = [int(width) for width in arguments.widths.split(",")]
-    runs: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    with zero_server() as port:
-        for _ in range(arguments.repeats):
-            for mode, kinds in (("threads", KINDS), ("gevent", GEVENT)):
-                for kind in kinds:
-                    for width in widths:
-                        result = common.child("clients.py", kind, mode, port, width, arguments.rows)
-                        runs.setdefault((mode, kind, width), []).append(result)
+    delay, repeats = arguments.delay, arguments.repeats
+    kinds, base = (QUICK, "aiohttp") if delay else (KINDS, "openai")
+    widths = [int(width) for width in (arguments.widths or ("512,2048" if delay else "64,256,1024")).split(",")]
+    there = {mode: [kind for kind in kinds[mode] if kind != LACKING or find_spec(LACKING)] for mode in kinds}
+    cases = [(mode, kind, width) for mode in there for kind in there[mode] for width in widths]
+    runs: dict[tuple[str, str, int], list[dict[str, Any]]] = {case: [] for case in cases}
+    with slow_server(delay, delay) if delay else zero_server() as port:
+        for _ in range(repeats):
+            for mode, kind, width in cases:
+                result = common.child("clients.py", kind, mode, port, width, max(arguments.rows, 8 * width))
+                runs[mode, kind, width].append(result)
     middle = {key: common.medians(results) for key, results in runs.items()}
     lines = []
     for (mode, kind, width), result in middle.items():
-        base = middle[mode, "openai", width]["cpu_ms_per_row"]
-        share = result["cpu_ms_per_row"] / base
+        share = result["cpu_ms_per_row"] / middle["threads" if delay else mode, base, width]["cpu_ms_per_row"]
         rates = [result["cpu_ms_per_row"], share, result["rows_per_sec"], result["errors"]]
         lines.append([kind, "asyncio" if kind == "aiohttp" else mode, width, *rates])
-    columns = ["client", "mode", "in flight", "CPU ms/row", "of openai's", "rows/s", "errors"]
-    print(common.table(columns, lines))
-    print(f"medians of {arguments.repeats} runs of {arguments.rows} rows; {common.machine()}")
+    print(common.table(["client", "mode", "in flight", "CPU ms/row", f"of {base}'s", "rows/s", "errors"], lines))
+    print(f"medians of {repeats} runs; {f'answers after {delay:g} s; ' if delay else ''}{common.machine()}")
+    if delay:
+        return
 
     def draw(axes: Any) -> None:
+        names = KINDS["threads"]
         for number, width in enumerate(widths):
-            places = [i + number * 0.27 for i in range(len(KINDS))]
-            heights = [middle["threads", kind, width]["cpu_ms_per_row"] for kind in KINDS]
+            places = [i + number * 0.27 for i in range(len(names))]
+            heights = [middle["threads", kind, width]["cpu_ms_per_row"] for kind in names]
             axes.bar(places, heights, 0.25, label=f"{width} in flight")
-        axes.set_xticks([i + 0.27 for i in range(len(KINDS))], ["these hooks\n(whole path)", *KINDS[1:]])
+        axes.set_xticks([i + 0.27 for i in range(len(names))], ["these hooks\n(whole path)", *names[1:]])
         axes.axhline(0.5, color="tab:red", linewidth=1, linestyle="--")
         axes.set_ylabel("client CPU, ms a row")
         axes.legend()

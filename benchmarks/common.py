@@ -1,20 +1,26 @@
-"""What the benchmarks share: a model of the hooks for a running engine, a pool to compare with, tables, plots.
+"""What the benchmarks share: a model of the hooks for a running engine, a client of another kind, tables, plots.
 
 Every measurement runs in a process of its own (`python benchmarks/NAME.py --one ...`), prints one JSON line and is
 repeated in turns with the others, so that noise of the machine meets all of them alike. Medians are reported.
 """
 
+import asyncio
+import atexit
 import json
+import logging
+import math
 import os
 import platform
+import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +30,8 @@ for folder in (ROOT, ROOT / "tests"):
         sys.path.insert(0, str(folder))
 PLOTS = ROOT / "docs" / "performance"
 QUESTION = "What is the capital of country number {}? Answer in one sentence."
+PATH = "/v1/chat/completions"
+HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 def machine() -> str:
@@ -36,22 +44,27 @@ def machine() -> str:
         ),
         platform.processor(),
     )
-    return f"{os.cpu_count()} cores of {cpu}, Python {platform.python_version()}"
+    return f"{len(os.sched_getaffinity(0))} cores of {cpu}, Python {platform.python_version()}"
 
 
 def prompts(rows: int) -> list[str]:
     return [QUESTION.format(i) for i in range(rows)]
 
 
-def external_model(port: int, health: str = "/v1/health/ready", **parameters: Any) -> Any:
-    """The hooks' model for an engine on loopback, from the same pieces as `load_model` but without DRUM."""
+def external_model(port: int, health: str = "/v1/health/ready", width: int = 0, **parameters: Any) -> Any:
+    """The hooks' model for an engine on loopback, from the same pieces as `load_model` but without DRUM.
+
+    With `width` the window is not looked for: so many rows are in flight.
+    """
     from nimdrum.base.hosting import Hosting
     from nimdrum.base.settings import load_settings
     from nimdrum.engines.choose import plan_engine
+    from nimdrum.engines.plan import Bounds
     from nimdrum.session.attach import attach
     from nimdrum.session.model import Model
 
     state = Path(tempfile.mkdtemp(prefix="nimdrum-bench-"))
+    atexit.register(shutil.rmtree, state, ignore_errors=True)
     hosting = Hosting(
         code_dir=ROOT,
         server=False,
@@ -65,20 +78,47 @@ def external_model(port: int, health: str = "/v1/health/ready", **parameters: An
         environ={"PATH": os.defpath},
     )
     given = {"engine": "external", "DR_NIM_SERVER_PORT": port, "DR_NIM_SERVER_HOST": "127.0.0.1"}
-    settings = load_settings(ROOT, {**given, "DR_NIM_HEALTH_ROUTE": health, **parameters}.get)
-    model = Model(settings, hosting, attach(plan_engine(settings, hosting), ROOT, state, None))
+    settings = load_settings(ROOT, {**given, "DR_NIM_HEALTH_ROUTE": health, "max_concurrency": width, **parameters}.get)
+    plan = plan_engine(settings, hosting)
+    if width:
+        plan = replace(plan, bounds=Bounds(width, width, width, width))
+    model = Model(settings, hosting, attach(plan, ROOT, state, None))
     model.ready(60)
     return model
 
 
-def score(model: Any, texts: list[str]) -> dict[str, float]:
-    """Score `texts` over the whole path, frame in and frame out; seconds, CPU seconds, errors, memory."""
+class Sizes(logging.Handler):
+    """The window's size, as the log tells it; nan when it never moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = math.nan
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if moved := re.match(r"window\.moved to=(\d+)", record.getMessage()):
+            self.last = int(moved[1])
+
+
+def score(model: Any, texts: list[str], tokens: list[int] | None = None) -> dict[str, float]:
+    """Score `texts` over the whole path, frame in and frame out; each row with its own max_tokens if `tokens` say so.
+
+    Seconds, CPU seconds, errors, memory, tokens of the answers, and the size of the window.
+    """
     import pandas as pd
 
     from nimdrum.scoring.score import score_frame
 
-    frame = pd.DataFrame({"promptText": texts}, dtype=object)
-    return timed(lambda: errors_in(score_frame(frame, model)["row_error"]), len(texts))
+    columns: dict[str, Any] = {"promptText": texts} | ({"max_tokens": [str(n) for n in tokens]} if tokens else {})
+    frame, sizes, out = pd.DataFrame(columns, dtype=object), Sizes(), []
+
+    def work() -> int:
+        out.append(score_frame(frame, model))
+        return errors_in(out[0]["row_error"])
+
+    logging.getLogger("nimdrum").addHandler(sizes)
+    result = timed(work, len(texts))
+    made = sum(int(number or 0) for number in out[0]["completion_tokens"])
+    return {**result, "tokens": made, "found": sizes.last}
 
 
 def errors_in(row_errors: Iterable[str]) -> int:
@@ -86,38 +126,41 @@ def errors_in(row_errors: Iterable[str]) -> int:
     return sum(1 for error in row_errors if error and not error.startswith("empty_answer"))
 
 
-def fixed_pool(port: int, model: str, texts: list[str], threads: int, **fields: Any) -> dict[str, float]:
-    """A load generator: `threads` threads that always have one request each with the engine. No retries, no frame."""
-    from nimdrum.scoring.answer import Completion, read_answer
-    from nimdrum.session.client import EngineClient, Unreachable
-
-    client, rows, errors = EngineClient("127.0.0.1", port), iter(texts), []
-
-    def work() -> None:
-        for text in rows_of(rows):
-            body = json.dumps({"model": model, "messages": [{"role": "user", "content": text}], **fields}).encode()
-            try:
-                reply = client.send(body, 3600)
-                if not isinstance(read_answer(reply.status, reply.headers, reply.body), Completion):
-                    errors.append(reply.status)
-            except Unreachable as error:
-                errors.append(str(error))
-
-    def run() -> int:
-        crowd = [threading.Thread(target=work) for _ in range(min(threads, len(texts)))]
-        for thread in crowd:
-            thread.start()
-        for thread in crowd:
-            thread.join()
-        return len(errors)
-
-    return timed(run, len(texts))
+def body(model: str, text: str, tokens: int, temperature: float) -> bytes:
+    message = {"role": "user", "content": text}
+    return json.dumps(
+        {"model": model, "messages": [message], "max_tokens": tokens, "temperature": temperature}
+    ).encode()
 
 
-def rows_of(rows: Iterable[str]) -> Iterable[str]:
-    """`rows`, taken by many threads: `next` on a list's iterator is atomic."""
-    while (row := next(rows, None)) is not None:  # type: ignore[call-overload]
-        yield row
+def aiohttp_client(port: int, bodies: Iterator[bytes], rows: int, width: int) -> dict[str, float]:
+    """A client of another kind: asyncio, always `width` requests in flight, no retries, no frame."""
+    import aiohttp
+
+    errors, tokens = 0, 0
+
+    async def run() -> None:
+        connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=900)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=HEADERS) as session:
+
+            async def work() -> None:
+                nonlocal errors, tokens
+                for data in bodies:
+                    try:
+                        async with session.post(f"http://127.0.0.1:{port}{PATH}", data=data) as reply:
+                            answer = json.loads(await reply.read())
+                            assert answer["choices"][0]["message"], answer
+                            tokens += answer["usage"]["completion_tokens"]
+                    except Exception:
+                        errors += 1
+
+            await asyncio.gather(*[work() for _ in range(min(width, rows))])
+
+    def whole() -> int:
+        asyncio.run(run())
+        return errors
+
+    return {**timed(whole, rows), "tokens": tokens}
 
 
 def timed(work: Callable[[], int], rows: int) -> dict[str, float]:
@@ -165,7 +208,7 @@ def table(columns: list[str], rows: list[list[object]]) -> str:
 def _cell(value: object) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return "-" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def plot(name: str, draw: Callable[[Any], None], title: str) -> None:

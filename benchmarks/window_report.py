@@ -1,21 +1,17 @@
-"""What `window.py` measured, as a table and a plot, now or again from what it printed."""
+"""What `window.py` measured, as a table and a plot."""
 
-import json
-import math
-from pathlib import Path
 from typing import Any
 
 import common
 
 
 def of_the_best(result: dict[str, Any]) -> float:
-    """The window's rows/s in percent of the best load generator's."""
+    """The window's rows/s in percent of the best of the others."""
     rates = result["rates"]
-    others = (rate for kind, rate in rates.items() if not kind.startswith("window") and not math.isnan(rate))
-    return 100 * rates["window"] / max(others)
+    return 100 * rates["window"] / max(rate for kind, rate in rates.items() if not kind.startswith("window"))
 
 
-def report(results: list[dict[str, Any]], labels: list[str], name: str, title: str, machine: str = "") -> None:
+def report(results: list[dict[str, Any]], labels: list[str], name: str, title: str) -> None:
     """A table, and a plot with a group of bars for each result and a dot for each run; `labels` name the kinds in
     their order."""
     lines: list[list[object]] = [
@@ -26,10 +22,10 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
         for r in results
     ]
     print(common.table(["engine", "tokens", "rows", *labels, "found", "% of best", "slowest/fastest", "errors"], lines))
-    print(f"rows/s, medians; {machine or common.machine()}")
+    print(f"rows/s, medians; {common.machine()}")
 
     def best(r: dict[str, Any]) -> float:
-        return max(rate for rate in r["rates"].values() if not math.isnan(rate))
+        return max(r["rates"].values())
 
     def draw(axes: Any) -> None:
         width = 0.8 / len(labels)
@@ -48,12 +44,3 @@ def report(results: list[dict[str, Any]], labels: list[str], name: str, title: s
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 
     common.plot(name, draw, title)
-
-
-def printed(files: list[str]) -> list[dict[str, Any]]:
-    """The results in what earlier runs printed, each with all kinds of them all; nan where one was not measured."""
-    lines = [line for file in files for line in Path(file).read_text().splitlines() if line.startswith("{")]
-    results = [json.loads(line) for line in lines]
-    kinds = dict.fromkeys(kind for result in results for kind in result["rates"])
-    kinds = sorted(kinds, key=lambda kind: (kind.split()[0], int(kind.split()[-1]) if " " in kind else 0))
-    return [{**r, "rates": {kind: r["rates"].get(kind, math.nan) for kind in kinds}} for r in results]

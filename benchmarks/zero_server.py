@@ -1,12 +1,16 @@
-"""A server that costs nothing to wait for: nginx with a canned completion, on a private configuration on loopback.
+"""Servers with a canned completion on loopback: one that costs nothing to wait for, and one that takes its time.
 
-Needs Debian's nginx (`apt-get install nginx-light`). Nothing outside a temporary folder is touched.
+The first is nginx on a private configuration (Debian's: `apt-get install nginx-light`); nothing outside a temporary
+folder is touched. The second is one asyncio process.
 """
 
+import asyncio
 import contextlib
 import json
+import random
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,3 +69,70 @@ def zero_server() -> Iterator[int]:
         finally:
             process.terminate()
             process.wait(20)
+
+
+class Slow(asyncio.Protocol):
+    """One connection to the slow server: each POST is answered after a while, everything else at once."""
+
+    def __init__(self, least_sec: float, most_sec: float) -> None:
+        self._delay = least_sec, most_sec
+        self._buffer = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._buffer[:end]).lower()
+            _, named, rest = head.partition(b"content-length:")
+            size = end + 4 + (int(rest.split(b"\r\n", 1)[0]) if named else 0)
+            if len(self._buffer) < size:
+                return
+            del self._buffer[:size]
+            if head.startswith(b"post"):
+                asyncio.get_running_loop().call_later(random.uniform(*self._delay), self._write, COMPLETION)
+            elif head.startswith((b"get /v1/models ", b"get /v1/health/ready ")):
+                self._write(MODELS)
+            else:
+                self._write(NOT_FOUND)
+
+    def _write(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+
+
+def _reply(status: str, body: object) -> bytes:
+    data = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    return head.encode() + data
+
+
+COMPLETION = _reply("200 OK", ANSWER)
+MODELS = _reply("200 OK", {"object": "list", "data": [{"id": "canned", "object": "model"}]})
+NOT_FOUND = _reply("404 Not Found", {})
+
+
+async def _serve(port: int, least_sec: float, most_sec: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Slow(least_sec, most_sec), "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+@contextlib.contextmanager
+def slow_server(least_sec: float, most_sec: float) -> Iterator[int]:
+    """The port of a server that answers after `least_sec` to `most_sec`, as many at once as there are."""
+    from fake_nim.run import free_port
+
+    port = free_port()
+    process = subprocess.Popen([sys.executable, __file__, str(port), str(least_sec), str(most_sec)])
+    try:
+        wait_healthy(port, "/v1/health/ready")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
