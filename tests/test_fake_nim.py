@@ -595,3 +595,40 @@ def test_hanging_happens_once_where_asked(tmp_path: Path) -> None:
         assert fake.metric("generation_tokens_total") == 0
     with fake_nim(tmp_path, config) as fake:
         assert fake.chat("hang").status == 200
+
+
+@pytest.mark.parametrize(
+    ("switches", "env", "said"),
+    [
+        (
+            {"refuse_flag": "--api-server-count"},
+            {"NIM_PASSTHROUGH_ARGS": "--foo 1 --api-server-count 4"},
+            "vllm: error: unrecognized arguments: --api-server-count 4",
+        ),
+        (
+            {},
+            {"NIM_PASSTHROUGH_ARGS": "--headless --api-server-count 2"},
+            "ValueError: --api-server-count=2 cannot be used with --headless",
+        ),
+        (
+            {},
+            {"NIM_PASSTHROUGH_ARGS": "--api-server-count 2", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+            "ValueError: VLLM_ALLOW_RUNTIME_LORA_UPDATING cannot be used with api_server_count > 1",
+        ),
+    ],
+    ids=["unknown", "headless", "LoRA at run time"],
+)
+def test_flags_that_end_the_start(tmp_path: Path, switches: dict[str, Any], env: dict[str, str], said: str) -> None:
+    """As vLLM ends, with its sentence last, and the start is noted."""
+    with fake_nim(tmp_path, FakeNimConfig(line="2.x", **switches), env=env, ready=False) as fake:
+        assert fake.wait_exit() == 2
+        assert said in fake.log
+        assert len(fake.starts()) == 1
+
+
+@pytest.mark.parametrize("line", ["1.x", "2.x"])
+def test_several_api_servers(tmp_path: Path, line: str) -> None:
+    """2.x says that it has them; 1.x reads no flags, not even those that 2.x would refuse."""
+    env = {"NIM_PASSTHROUGH_ARGS": "--api-server-count 3"}
+    with fake_nim(tmp_path, FakeNimConfig(line=line), env=env) as fake:
+        assert ("Started 3 API server processes" in fake.log) is (line == "2.x")

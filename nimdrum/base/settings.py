@@ -75,6 +75,7 @@ class Settings:
     served_model_name: str | None
     model_profile: str | None
     max_model_len: int | None
+    api_server_count: int
     log_level: str
     system_prompt: str | None
     prompt_column: str
@@ -143,6 +144,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         served_model_name=value("served_model_name"),
         model_profile=value("NIM_MODEL_PROFILE"),
         max_model_len=whole("NIM_MAX_MODEL_LEN"),
+        api_server_count=whole("api_server_count"),
         log_level=word("NIM_LOG_LEVEL", LOG_LEVELS),
         system_prompt=text("system_prompt"),
         prompt_column=value("prompt_column_name"),

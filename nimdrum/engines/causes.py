@@ -21,6 +21,11 @@ class Cause:
     retry: bool | None
 
 
+API_SERVERS_REFUSED = (
+    "The engine does not take several API servers (--api-server-count). Set the runtime parameter api_server_count "
+    "to 1."
+)
+
 # What was seen (any of the patterns), what to tell the user, whether to start again.
 TABLE: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
     (
@@ -147,6 +152,23 @@ TABLE: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
         ),
         "The GPU's memory does not suffice. Lower NIM_MAX_MODEL_LEN, choose another profile, or free the GPU.",
         None,
+    ),
+    (
+        (
+            r"unrecognized arguments:.*--api[-_]server[-_]count",
+            r"(unknown|unrecogni[sz]ed|unsupported|invalid|unexpected).{0,60}\bapi[-_]server[-_]count",
+            r"\bapi[-_]server[-_]count\b.{0,60}(cannot|can't|unknown|unrecogni[sz]ed|unsupported|invalid)",
+            r"\bapi[-_]server[-_]count\b.{0,60}not (supported|allowed)",
+            r"cannot be used with api_server_count",
+        ),
+        API_SERVERS_REFUSED,
+        False,
+    ),
+    (
+        (r"process apiserver_\d+ .{0,40}died",),
+        "One of the engine's API servers died, and the engine ended with it. Each takes about 0.6 GB of memory: where "
+        "the container's runs out, lower the runtime parameter api_server_count.",
+        True,
     ),
     (
         (r"address already in use", r"couldn't bind", r"cannot bind"),

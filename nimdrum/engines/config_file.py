@@ -51,7 +51,7 @@ class EngineConfig:
         """Values whose variable or flag has a name that says that they are secret."""
         values = [value for name, value in self.env.items() if SECRET_NAME.search(name)]
         flag = ""
-        for argument in (*self.args, *_split(self.env.get(PASSTHROUGH, ""))):
+        for argument in (*self.args, *split_flags(self.env.get(PASSTHROUGH, ""))):
             name, equals, value = argument.partition("=")
             if SECRET_NAME.search(_variable(flag)) and not argument.startswith("--"):
                 values.append(argument)
@@ -74,7 +74,7 @@ class EngineConfig:
         if self.args and PASSTHROUGH in env:
             raise SettingsError(f"{CONFIG_FILE} has both args and {PASSTHROUGH}. Put all flags into args.")
         if line >= 2:
-            _check_flags(self.args or _split(env.get(PASSTHROUGH, "")))
+            _check_flags(self.args or split_flags(env.get(PASSTHROUGH, "")))
         if self.args:
             env[PASSTHROUGH] = shlex.join(self.args)  # JSON inside must keep its quotes
         return env
@@ -163,7 +163,8 @@ def _check_flags(args: tuple[str, ...]) -> None:
             raise SettingsError(f"{CONFIG_FILE} sets {flag}, which the launcher owns: {OWNED_FLAGS[flag]}.")
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split_flags(text: str) -> tuple[str, ...]:
+    """The flags in the text of NIM_PASSTHROUGH_ARGS."""
     try:
         return tuple(shlex.split(text))
     except ValueError:  # an open quote: how NIM reads it is NIM's affair

@@ -8,6 +8,16 @@ ENTRYPOINT = "opt/nvidia/nvidia_entrypoint.sh"
 START_SCRIPTS = ("opt/nim/start_server.sh", "opt/nim/start-server.sh")
 EVIDENCE_1X = ("opt/nim/llm/.venv", "etc/nim/config/model_manifest.yaml", "opt/nim/start-server.sh")
 EVIDENCE_2X = ("opt/nim/etc/nginx.conf.template", "opt/nim/scripts/nginx_env_vars.sh")
+# From 2.x an image holds one of vLLM and SGLang. Where NVIDIA puts it no page says: these are the places of Python
+# packages, and the one of SGLang's own images.
+EVIDENCE_SGLANG = (
+    "sgl-workspace/sglang",
+    "usr/local/lib/python3*/*-packages/sglang",
+    "usr/lib/python3*/*-packages/sglang",
+    "opt/*/lib/python3*/site-packages/sglang",
+    "opt/nim/*/lib/python3*/site-packages/sglang",
+    "opt/nim/*/.venv/lib/python3*/site-packages/sglang",
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,8 @@ class NimImage:
     line: int
     evidence: str
     """The file that told the line."""
+    backend: str = ""
+    """"sglang" where it is seen; empty elsewhere."""
 
 
 def find_nim(root: Path) -> NimImage | None:
@@ -29,7 +41,8 @@ def find_nim(root: Path) -> NimImage | None:
     entrypoint = root / ENTRYPOINT
     has_entrypoint = entrypoint.is_file()
     line, evidence = _line(root, has_entrypoint)
-    return NimImage(script, entrypoint if has_entrypoint else None, line, evidence)
+    backend = "sglang" if any(next(root.glob(name), None) for name in EVIDENCE_SGLANG) else ""
+    return NimImage(script, entrypoint if has_entrypoint else None, line, evidence, backend)
 
 
 def _line(root: Path, has_entrypoint: bool) -> tuple[int, str]:

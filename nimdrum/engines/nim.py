@@ -1,6 +1,6 @@
 """The plan for NVIDIA NIM inside its own container image: argument list and environment for 1.x and for 2.x/3.x."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +9,15 @@ from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.parameters import read_parameters
 from nimdrum.base.secret import SECRET_NAME
 from nimdrum.base.settings import Settings
+from nimdrum.engines.api_servers import PARAMETER, Seen, choose_api_servers
 from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
-from nimdrum.engines.config_file import EngineConfig
+from nimdrum.engines.config_file import PASSTHROUGH, EngineConfig, split_flags
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EngineKind, EnginePlan
 from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Route, WeightsFacts, decide_route
+from nimdrum.system.cores import usable_cores
+from nimdrum.system.gpu import gpu_devices, gpus_needed
 from nimdrum.weights.folder import content
 
 DEFAULT_CACHE = "/opt/nim/.cache"
@@ -24,7 +27,13 @@ LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
 
 
 def plan_nim(
-    plan: EnginePlan, settings: Settings, hosting: Hosting, config: EngineConfig, image: NimImage | None
+    plan: EnginePlan,
+    settings: Settings,
+    hosting: Hosting,
+    config: EngineConfig,
+    image: NimImage | None,
+    cores: Callable[[], int] = usable_cores,
+    gpus: Callable[[], int] = gpu_devices,
 ) -> EnginePlan:
     """How to start the NIM in `image`. Raises EngineNotFoundError, and SettingsError for what cannot work together."""
     if image is None:
@@ -53,6 +62,19 @@ def plan_nim(
             f"Runtime parameter DR_NIM_SERVER_PORT is {settings.server_port}, which NIM's own backend takes. "
             "Choose another port, or 0 for a free one."
         )
+    flags = env.get(PASSTHROUGH, "")
+    seen = Seen(
+        line=image.line,
+        backend=image.backend,
+        flags=split_flags(flags),
+        env=env,
+        multimodal=_is_multimodal(env.get("NIM_MODEL_PATH", "")),
+        cores=cores(),
+        gpus=gpus_needed(settings.model_profile) or gpus(),
+    )
+    servers = choose_api_servers(settings.api_server_count, seen)
+    if servers.flags:
+        env[PASSTHROUGH] = f"{flags} {servers.flags}".lstrip()
     command = [str(image.entrypoint)] if image.entrypoint else []
     return replace(
         plan,
@@ -67,8 +89,15 @@ def plan_nim(
         prepare=(preparation(settings, hosting, route.fetch_into),) if route.fetch_into else (),
         route=route.name,
         route_reason=route.why,
+        api_servers=servers.why,
+        optional_flags="" if settings.api_server_count else servers.flags,
         secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
-        identity=(*_identity({**secrets, **own}, configured), *artifacts_identity(settings)),
+        # Not a number that the machine chose: a replaced worker must find the engine that runs.
+        identity=(
+            *_identity({**secrets, **own}, configured),
+            *artifacts_identity(settings),
+            *((f"{PARAMETER}={settings.api_server_count}",) if settings.api_server_count else ()),
+        ),
     )
 
 
@@ -81,6 +110,15 @@ def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
     """`env` with NIM_JSONL_LOGGING as 1 or 0: NIM 1.x ends when it reads true."""
     flag = env.get("NIM_JSONL_LOGGING", "").strip().lower()
     return {**env, "NIM_JSONL_LOGGING": FLAGS[flag]} if flag in FLAGS else env
+
+
+def _is_multimodal(folder: str) -> bool:
+    """Whether the weights in `folder` also read pictures or sound, as far as their config.json tells."""
+    try:
+        text = Path(folder, "config.json").read_text(encoding="utf-8", errors="replace") if folder[:1] == "/" else ""
+    except OSError:
+        return False
+    return '"vision_config"' in text or '"audio_config"' in text
 
 
 def _backend_port(env: dict[str, str]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nimdrum.base.hosting import LOOPBACK, Hosting
 from nimdrum.base.settings import Settings
-from nimdrum.engines.config_file import EngineConfig
+from nimdrum.engines.config_file import PASSTHROUGH, EngineConfig
 from nimdrum.engines.work import KNOWN, Metrics
 
 DEFAULT_MODEL_NAME = "datarobot-deployed-llm"
@@ -100,6 +100,10 @@ class EnginePlan:
     """Where DRUM listens or soon will: not for the engine."""
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
+    api_servers: str = ""
+    """How many HTTP servers the engine is given, and why so, for a person."""
+    optional_flags: str = ""
+    """At the end of NIM_PASSTHROUGH_ARGS, and asked for by nobody: an engine that refuses them is started without."""
     prepare: tuple[Preparation, ...] = ()
     """What to run before the first start, in order; without a time limit, so each must end by itself."""
     prepared: bool = False
@@ -127,6 +131,12 @@ class EnginePlan:
             argv=tuple(argument.replace(PORT, text) for argument in self.argv),
             env={name: value.replace(PORT, text) for name, value in self.env.items()},
         )
+
+    def without_optional_flags(self) -> "EnginePlan":
+        """This plan as it would be had the launcher left the flags alone."""
+        flags = self.env.get(PASSTHROUGH, "").removesuffix(self.optional_flags).rstrip()
+        env = {**self.env, PASSTHROUGH: flags} if flags else {k: v for k, v in self.env.items() if k != PASSTHROUGH}
+        return replace(self, env=env, optional_flags="", api_servers="as the engine has it: it refused the flag")
 
     def to_json(self) -> str:
         """For the pipe to the supervisor. Holds secrets: never write it to a file or a log."""

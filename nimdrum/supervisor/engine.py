@@ -127,6 +127,10 @@ class Engine:
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
+    def change(self, plan: EnginePlan) -> None:
+        """Start this plan from the next time on: another environment, on the same port and GPUs."""
+        self._plan = plan
+
     @property
     def port(self) -> int:
         return self._reservation.port if self._reservation else self._plan.port

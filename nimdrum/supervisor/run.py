@@ -14,6 +14,7 @@ from nimdrum.base.errors import SupervisorError
 from nimdrum.base.log import event, format_event, get_logger
 from nimdrum.base.secret import secrets_among
 from nimdrum.base.settings import PREFIX
+from nimdrum.engines.causes import API_SERVERS_REFUSED
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import policy
 from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
@@ -113,7 +114,11 @@ class Supervisor:
             self._apply(outcome)
         if (cause := self._engine.cause_of_end(ended)) is not None:
             # Only a start is judged by its log lines: in the log of an engine that once ran they prove nothing.
-            self._apply(Failed(cause.sentence, cause.retry if self._life.phase is Phase.STARTING else None))
+            retry = cause.retry if self._life.phase is Phase.STARTING else None
+            if self._plan.optional_flags and retry is False and cause.sentence == API_SERVERS_REFUSED:
+                self._plan, retry = self._plan.without_optional_flags(), True
+                self._engine.change(self._plan)
+            self._apply(Failed(cause.sentence, retry))
         if self._must_end():
             self._apply(Stop())
         elif self._life.phase is Phase.RUNNING and self._watch and (silent := self._watch.silence()):
@@ -153,6 +158,8 @@ class Supervisor:
         self._record.changed()
 
     def _start(self) -> None:
+        if self._plan.api_servers:
+            event(log, "engine.api_servers", chosen=self._plan.api_servers)
         try:
             plan = self._engine.start()
         except CannotStart as problem:

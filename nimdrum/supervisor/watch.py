@@ -56,8 +56,15 @@ def silence(vital: Vital, now: float, stall_timeout_sec: float) -> str | None:
 
 STARTING_INTERVAL_SEC = 0.2
 RUNNING_INTERVAL_SEC = 1.0
+LONGEST_WORK_INTERVAL_SEC = 3.0
 BAD_LOOKS = 3
 """A ready engine is called unwell only after so many bad answers in a row."""
+
+
+def work_interval(stall_timeout_sec: float) -> float:
+    """Seconds between two looks at the metrics page: a tenth of the silence that is looked for, within bounds. The page
+    is made by the process that answers requests: 3 ms of its time with one API server, 6 ms with two."""
+    return min(LONGEST_WORK_INTERVAL_SEC, max(RUNNING_INTERVAL_SEC, stall_timeout_sec / 10))
 
 
 class Watch:
@@ -140,7 +147,7 @@ class Watch:
         if self._ready:
             with self._lock:
                 self._vital = after_work(self._vital, work, time.monotonic())
-        return RUNNING_INTERVAL_SEC
+        return work_interval(self._stall_timeout_sec)
 
     def _ask(self) -> None:
         asked_at = time.monotonic()

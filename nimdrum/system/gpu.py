@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 TIMEOUT_SEC = 20.0
 RELEASE_TIMEOUT_SEC = 60.0
@@ -57,3 +58,8 @@ def gpus_needed(profile: str | None) -> int | None:
     """GPUs that a profile's name asks for (tp4-pp2 are eight); None when the name does not tell, as an id does not."""
     found = re.search(r"(?:^|-)tp(\d+)(?:-pp(\d+))?(?:-|$)", profile or "")
     return int(found[1]) * int(found[2] or 1) if found else None
+
+
+def gpu_devices(devices: Path = Path("/dev")) -> int:
+    """How many GPUs the container has, by their device files; where a program may see fewer, it is the most."""
+    return sum(1 for device in devices.glob("nvidia*") if device.name.removeprefix("nvidia").isdigit())

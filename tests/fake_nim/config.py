@@ -33,6 +33,7 @@ class FakeNimConfig:
     die_before_ready: bool = False  # after start_delay_sec: last_lines to stderr, then exit_code
     last_lines: tuple[str, ...] = ()
     exit_code: int = 1  # also for crash_after
+    refuse_flag: str = ""  # 2.x: a flag of this name in NIM_PASSTHROUGH_ARGS ends the start as argparse does
     chatty_lines: int = 0  # log lines printed at start, about 100 bytes each
 
     # The engine.

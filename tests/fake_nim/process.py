@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -33,6 +34,30 @@ def environment_error(line: str, env: Mapping[str, str]) -> str | None:
     if jsonl not in (("0", "1") if line == "1.x" else ("0", "1", "true", "false", "True", "False")):
         return f"Unsupported value {jsonl!r} for NIM_JSONL_LOGGING. Supported: 0, 1"
     return None
+
+
+def flags_error(config: FakeNimConfig, env: Mapping[str, str]) -> str | None:
+    """What the engine says of its flags where it cannot start with them, or None: vLLM's own sentences. Pure."""
+    flags = [] if config.line == "1.x" else shlex.split(env.get("NIM_PASSTHROUGH_ARGS", ""))
+    if config.refuse_flag and (refused := _from_flag(flags, config.refuse_flag)):
+        return f"vllm: error: unrecognized arguments: {' '.join(refused)}"
+    count = api_server_count(config.line, env)
+    if count > 1 and "--headless" in flags:
+        return f"ValueError: --api-server-count={count} cannot be used with --headless (no API servers are started)."
+    if count > 1 and env.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "0") not in ("", "0"):
+        return "ValueError: VLLM_ALLOW_RUNTIME_LORA_UPDATING cannot be used with api_server_count > 1"
+    return None
+
+
+def api_server_count(line: str, env: Mapping[str, str]) -> int:
+    """How many API servers it was told to have. Pure."""
+    flags = [] if line == "1.x" else shlex.split(env.get("NIM_PASSTHROUGH_ARGS", ""))
+    told = _from_flag(flags, "--api-server-count")
+    return int(told[1]) if len(told) > 1 else 1
+
+
+def _from_flag(flags: list[str], name: str) -> list[str]:
+    return flags[flags.index(name) : flags.index(name) + 2] if name in flags else []
 
 
 def folder_error(folders: tuple[str, ...]) -> str | None:

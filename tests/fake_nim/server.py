@@ -2,7 +2,7 @@
 
 Run by path, with no PYTHONPATH; the arguments after the config are recorded and otherwise ignored. It reads
 NIM_SERVER_PORT (8000), NIM_HEALTH_PORT (2.x: a second listener where it differs), NIM_SERVED_MODEL_NAME (a
-comma list), NIM_MAX_MODEL_LEN, NIM_LOG_LEVEL and NIM_JSONL_LOGGING, and listens on 127.0.0.1 only.
+comma list), NIM_MAX_MODEL_LEN, NIM_LOG_LEVEL, NIM_JSONL_LOGGING and NIM_PASSTHROUGH_ARGS, and listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from fake_nim.config import FakeNimConfig
 from fake_nim.engine import Engine
 from fake_nim.process import (
     Journal,
+    api_server_count,
     environment_error,
+    flags_error,
     folder_error,
     raise_file_limit,
     spawn_grandchildren,
@@ -47,9 +49,14 @@ def main(argv: list[str], env: Mapping[str, str]) -> int:
     raise_file_limit()
     journal = Journal(config.record_dir)
     journal.start(argv, env, spawn_grandchildren(config))
+    if problem := flags_error(config, env):
+        print(problem, file=sys.stderr, flush=True)
+        return 2
     for number in range(config.chatty_lines):
         print(f"INFO loading shard {number:07d} of {config.chatty_lines}: " + "." * 64)
     print("INFO Selected profile: fake", flush=True)
+    if (count := api_server_count(config.line, env)) > 1:
+        print(f"INFO Started {count} API server processes", flush=True)
     try:
         return asyncio.run(serve(config, env, journal))
     except OSError as error:  # the port is taken

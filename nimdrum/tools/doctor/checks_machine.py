@@ -6,6 +6,7 @@ Numbers are NVIDIA's (NIM documentation: prerequisites of 1.8 and 2.x, troublesh
 import re
 
 from nimdrum.engines.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
+from nimdrum.system.cores import api_servers
 from nimdrum.system.gpu import SLACK_MB
 from nimdrum.tools.doctor.finding import Finding, ok, problem, warning
 from nimdrum.tools.doctor.surroundings import Folder, Gpu, Surroundings
@@ -86,6 +87,20 @@ def check_shared_memory(facts: Surroundings) -> Finding | None:
             f"docker run --shm-size={ADVISED_SHARED_MEMORY_GB}g; if the engine hangs while loading, this is why",
         )
     return ok(f"{SHARED_MEMORY} has {gigabytes:.1f} GB")
+
+
+def check_api_servers(facts: Surroundings) -> Finding | None:
+    plan, settings = facts.plan, facts.settings
+    if plan is None or settings is None or not plan.api_servers:
+        return None
+    cores = facts.cores.value
+    carried = api_servers(cores, len(facts.gpus.seen or ()))
+    if settings.api_server_count > carried:
+        return warning(
+            f"{plan.api_servers}; {cores} cores carry {carried}, and more take time from the engine",
+            "api_server_count 0, which lets the cores decide, or a larger resource bundle",
+        )
+    return ok(plan.api_servers)
 
 
 def check_cache(facts: Surroundings) -> Finding | None:

@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("driver", machine.check_driver),
     ("gpu use", machine.check_gpu_use),
     ("shm", machine.check_shared_memory),
+    ("api servers", machine.check_api_servers),
     ("key", setup.check_key),
     ("profile", setup.check_profile),
     ("cache", machine.check_cache),

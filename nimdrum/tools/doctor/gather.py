@@ -25,6 +25,7 @@ from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
 from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
 from nimdrum.supervisor.state import find_engines
+from nimdrum.system.cores import usable_cores
 from nimdrum.system.ports import PREFERRED
 from nimdrum.system.process import Ended, run_program
 from nimdrum.tools.doctor import look
@@ -114,6 +115,7 @@ def gather(
         nim_folders=timed(lambda: look.nim_folders(hosting.image_root)),
         has_user_name=timed(lambda: _has_user_name(environ)),
         open_files=timed(lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        cores=timed(usable_cores),
         ports=timed(lambda: _ports(hosting, plan, image)),
         listing=_listing(settings, hosting, image, list_timeout_sec, run),
         code=timed(lambda: look.search_code(hosting.code_dir, SEARCH_SEC), SEARCH_SEC + LOOK_SEC),

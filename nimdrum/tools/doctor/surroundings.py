@@ -136,6 +136,8 @@ class Surroundings:
     """Folders of NIM that this user cannot write to."""
     has_user_name: Fact[bool]
     open_files: Fact[int]
+    cores: Fact[int]
+    """That this container may use."""
     ports: Fact[tuple[Port, ...]]
     listing: Fact[Listing] | None
     """None: not asked for."""

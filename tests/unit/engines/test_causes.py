@@ -23,6 +23,8 @@ FILES = "limit of open files"
 MEMORY = "GPU's memory does not suffice"
 PORT = "taken by another process"
 DISK = "disk is full"
+API_SERVERS = "does not take several API servers"
+API_SERVER = "One of the engine's API servers died"
 
 LINES = [
     ("Could not find a profile that is currently runnable with the detected hardware.", PROFILE, False),
@@ -71,6 +73,21 @@ LINES = [
     ("mkdir: cannot create directory '/opt/nim/nginx': Read-only file system", READ_ONLY, False),
     ('nginx: [emerg] mkdir() "/var/lib/nginx/body" failed (30: Read-only file system)', READ_ONLY, False),
     ("OSError: [Errno 28] No space left on device", DISK, False),
+    # vLLM 0.32.0 on a CPU; the first as argparse says it of any flag that it does not know
+    ("vllm: error: unrecognized arguments: --api-server-count 4", API_SERVERS, False),
+    ("launch_server.py: error: unrecognized arguments: --foo 1 --api_server_count=4", API_SERVERS, False),
+    (
+        "ValueError: VLLM_ALLOW_RUNTIME_LORA_UPDATING cannot be used with api_server_count > 1",
+        API_SERVERS,
+        False,
+    ),
+    (
+        "ValueError: --api-server-count=2 cannot be used with --headless (no API servers are started in headless mode).",
+        API_SERVERS,
+        False,
+    ),
+    ("ERROR Unsupported argument in NIM_PASSTHROUGH_ARGS: --api-server-count", API_SERVERS, False),
+    ("RuntimeError: Process ApiServer_1 (PID: 25481) died with exit code None", API_SERVER, True),
 ]
 
 
@@ -112,6 +129,11 @@ def test_missing_writable_folders(line: str) -> None:
         "INFO 402 of 812 tensors loaded from ngc://nim/meta/llama",
         "INFO GPU blocks: 451, CPU blocks: 512",
         "WARNING Using port 9999",
+        "INFO non-default args: {'api_server_count': 4, 'port': 8001, 'max_model_len': 4096}",
+        "WARNING AsyncLLM created with api_server_count more than 1; disabling stats logging to avoid incomplete stats.",
+        "INFO Defaulting api_server_count to data_parallel_size (2).",
+        "WARNING Ignoring --api-server-count=4 when using rust front-end process",
+        "INFO Started 4 API server processes",
         "",
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from nimdrum.base.hosting import read_hosting
 from nimdrum.base.settings import load_settings
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.nim import KIND
+from nimdrum.engines.nim import KIND, plan_nim
 from nimdrum.engines.plan import PORT, EnginePlan, Limits
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,11 +38,13 @@ def plan(
     image: NimImage = NIM_2,
     environ: dict[str, str] | None = None,
     argv: list[str] | None = None,
+    cores: int = 2,
     **raw: Any,
 ) -> EnginePlan:
-    """The plan for these raw parameter values in a process with this environment and command line."""
+    """The plan for these raw parameter values in a process with this environment, command line and machine."""
     hosting = read_hosting(code_dir, environ or {}, argv or ["drum", "score"])
-    kinds = (replace(KIND, find=lambda settings, hosting: image),)
+    here = partial(plan_nim, cores=lambda: cores, gpus=lambda: 1)
+    kinds = (replace(KIND, find=lambda settings, hosting: image, plan=here),)
     return plan_engine(load_settings(ROOT, {"engine": KIND.name, **raw}.get), hosting, kinds)
 
 
@@ -272,8 +275,10 @@ def test_an_engine_that_is_started_here_listens_here(tmp_path: Path, host: str) 
         {"served_model_name": "other"},
         {"DR_NIM_SERVER_PORT": 12345},
         {"DR_NIM_HEALTH_ROUTE": "/ready"},
+        {"api_server_count": 1},
+        {"api_server_count": 3},
     ],
-    ids=lambda change: " ".join(change),
+    ids=lambda change: " ".join(f"{name}={value}" for name, value in change.items()),
 )
 def test_settings_that_make_another_engine(tmp_path: Path, change: dict[str, object]) -> None:
     """Each of them gives another fingerprint."""
@@ -323,3 +328,69 @@ def test_a_plan_prints_no_key(tmp_path: Path) -> None:
     shown = repr(plan(config(tmp_path, HF_TOKEN=HF_KEY), NGC_API_KEY=CREDENTIAL))
     assert KEY not in shown
     assert HF_KEY not in shown
+
+
+SEVERAL = "--api-server-count 4"
+
+
+def test_a_wide_machine_gets_several_api_servers(tmp_path: Path) -> None:
+    """Behind the flags that the image has, that engine_config.json has, or that nobody has; told in the plan."""
+    assert plan(tmp_path, cores=16).env == {**BASE, "NIM_PASSTHROUGH_ARGS": SEVERAL}
+    images = {"NIM_PASSTHROUGH_ARGS": "--foo '{\"a\": 1}' "}
+    assert plan(tmp_path, environ=images, cores=16).env["NIM_PASSTHROUGH_ARGS"] == f"--foo '{{\"a\": 1}}'  {SEVERAL}"
+    (tmp_path / "engine_config.json").write_text(json.dumps({"args": ["--max-num-seqs", "64"]}))
+    made = plan(tmp_path, environ=images, cores=16)
+    assert made.env["NIM_PASSTHROUGH_ARGS"] == f"--max-num-seqs 64 {SEVERAL}"
+    assert made.api_servers == "4, for 16 cores and 1 GPU"
+
+
+def test_a_narrow_machine_or_an_old_image_gets_none(tmp_path: Path) -> None:
+    """Nothing is passed then, and so nothing can be refused."""
+    for made in (plan(tmp_path, cores=2), plan(tmp_path, NIM_1, cores=16)):
+        assert "NIM_PASSTHROUGH_ARGS" not in made.env
+        assert made.optional_flags == ""
+
+
+@pytest.mark.parametrize("flags", ["", "--max-num-seqs 64", "--foo '{\"a\": 1}'"])
+def test_an_optional_flag_can_be_taken_back(tmp_path: Path, flags: str) -> None:
+    """The plan without it is the one of a narrow machine, and it is still optional after the way to the supervisor."""
+    environ = {"NIM_PASSTHROUGH_ARGS": flags} if flags else {}
+    wide = EnginePlan.from_json(plan(tmp_path, environ=environ, cores=16).to_json())
+    assert wide.optional_flags == SEVERAL
+    narrow = wide.without_optional_flags()
+    assert narrow.env == plan(tmp_path, environ=environ, cores=2).env
+    assert (narrow.optional_flags, narrow.api_servers) == ("", "as the engine has it: it refused the flag")
+
+
+def test_a_number_of_api_servers_that_was_asked_for_is_not_optional(tmp_path: Path) -> None:
+    """It is passed whatever the cores are; 1 passes nothing on any machine."""
+    asked = plan(tmp_path, cores=2, api_server_count=3)
+    assert asked.env["NIM_PASSTHROUGH_ARGS"] == "--api-server-count 3"
+    assert asked.optional_flags == ""
+    assert plan(tmp_path, cores=64, api_server_count=1).env == BASE
+
+
+def test_the_machine_makes_no_other_engine(tmp_path: Path) -> None:
+    """A worker that is replaced after its container was given more cores attaches to the engine that runs."""
+    assert plan(tmp_path, cores=2).fingerprint == plan(tmp_path, cores=16).fingerprint
+
+
+def test_a_profile_tells_how_many_gpus_want_cores(tmp_path: Path) -> None:
+    """Eight workers leave fewer cores for API servers."""
+    made = plan(tmp_path, cores=16, NIM_MODEL_PROFILE="vllm-bf16-tp8-pp1")
+    assert made.env["NIM_PASSTHROUGH_ARGS"] == "--api-server-count 3"
+
+
+@pytest.mark.parametrize(
+    ("model_config", "several"), [('{"vision_config": {}}', False), ('{"model_type": "llama"}', True)]
+)
+def test_local_weights_of_a_multimodal_model_get_one(tmp_path: Path, model_config: str, several: bool) -> None:
+    """Their config.json says so."""
+    (weights(tmp_path) / "config.json").write_text(model_config)
+    assert ("NIM_PASSTHROUGH_ARGS" in plan(tmp_path, cores=16).env) is several
+
+
+def test_a_number_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    """With the parameter and the way out."""
+    with pytest.raises(SettingsError, match=r"api_server_count is 4, but NIM 1.x takes no flags.*Set it to 0"):
+        plan(tmp_path, NIM_1, api_server_count=4)

@@ -72,6 +72,25 @@ def test_images(tmp_path: Path, files: list[str], script: str, wrapped: bool, li
 
 
 @pytest.mark.parametrize(
+    ("folder", "backend"),
+    [
+        ("usr/local/lib/python3.12/dist-packages/sglang/", "sglang"),
+        ("usr/lib/python3/dist-packages/sglang/", "sglang"),
+        ("sgl-workspace/sglang/", "sglang"),
+        ("opt/nim/llm/.venv/lib/python3.12/site-packages/sglang/", "sglang"),
+        ("opt/venv/lib/python3.12/site-packages/sglang/", "sglang"),
+        ("usr/local/lib/python3.12/dist-packages/vllm/", ""),
+        ("usr/local/lib/python3.12/dist-packages/sglang_router/", ""),
+    ],
+)
+def test_the_backend_of_an_image(tmp_path: Path, folder: str, backend: str) -> None:
+    """SGLang where its package lies in one of the usual places; nothing is said elsewhere."""
+    nim = find_nim(image(tmp_path, NEW, folder))
+    assert nim is not None
+    assert nim.backend == backend
+
+
+@pytest.mark.parametrize(
     "files",
     [[], [WRAPPER], ["opt/nim/"], ["opt/nim/start_server.sh/"], ["opt/nim/etc/nginx.conf.template"]],
     ids=["empty", "wrapper only", "empty folder", "a folder for a script", "no start script"],

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 KEY = "nvapi-do-not-show-me"
 NIM_1, NIM_2 = (NimImage(Path("/opt/nim/start_server.sh"), None, line, "/opt/evidence") for line in (1, 2))
 H100 = Gpu("NVIDIA H100", 81920, 4, "580.65.06", "Default")
+HERE = partial(nim.plan_nim, cores=lambda: 16, gpus=lambda: 1)
 FOLDER = Folder("/cache", None, 500_000_000_000, False, False)
 ID = "a" * 64
 PROFILE = Profile(ID, "vllm-bf16-tp2", Verdict.RUNNABLE, False, 2, "")
@@ -48,7 +50,7 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
     chosen = settings(**(raw or {}))
     hosting = read_hosting("/nowhere", {}, ["drum", "server"])
     kinds = (
-        dataclasses.replace(nim.KIND, find=lambda settings, hosting: image),
+        dataclasses.replace(nim.KIND, find=lambda settings, hosting: image, plan=HERE),
         external.KIND,
         dataclasses.replace(llamacpp.KIND, find=lambda settings, hosting: Path("/model.gguf")),
     )
@@ -78,6 +80,7 @@ def facts(image: NimImage | None = NIM_2, raw: dict[str, Any] | None = None, **c
         "nim_folders": Fact(()),
         "has_user_name": Fact(True),
         "open_files": Fact(1_048_576),
+        "cores": Fact(16),
         "ports": Fact((Port(8080, "DRUM", True), Port(9999, "engine", True, "", True))),
         "listing": Fact(Listing((PROFILE,))),
         "code": Fact(CodeFolder(("custom.py", "custom_flask.py"), (), 90, True)),
@@ -167,6 +170,18 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (machine.check_shared_memory, {}, "ok", "32.0 GB"),
     (machine.check_shared_memory, {"shm_bytes": Fact(64_000_000)}, "warning", "0.1 GB; 2 GPUs.*--shm-size=16g"),
     (machine.check_shared_memory, {"shm_bytes": Fact(64_000_000), "gpus": gpu()}, "ok", "0.1 GB"),
+    (machine.check_api_servers, {}, "ok", "4, for 16 cores and 1 GPU"),
+    (machine.check_api_servers, {"image": NIM_1}, "ok", "as the engine has it: NIM 1.x takes no flags"),
+    (machine.check_api_servers, {"raw": {"api_server_count": 1}}, "ok", "1, by the runtime parameter"),
+    (machine.check_api_servers, {"raw": {"api_server_count": 4}}, "ok", "4, by the runtime parameter"),
+    (
+        machine.check_api_servers,
+        {"raw": {"api_server_count": 4}, "cores": Fact(6), "gpus": gpu()},
+        "warning",
+        "4, by the runtime parameter.*6 cores carry 2.*api_server_count 0",
+    ),
+    (machine.check_api_servers, CPU, "none", ""),
+    (machine.check_api_servers, OUTSIDE, "none", ""),
     (machine.check_cache, {}, "ok", "/cache is writable and empty"),
     (machine.check_cache, {"cache": FILLED}, "ok", "filled"),
     (machine.check_fetch, {}, "none", ""),
