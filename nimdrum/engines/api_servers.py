@@ -1,6 +1,6 @@
 """How many API servers (`--api-server-count`) the vLLM of a NIM is started with, and why. Pure.
 
-vLLM's HTTP front is one Python process for each API server; docs/decisions/0010-api-servers.md has what its source
+vLLM's HTTP front is one Python process for each API server; docs/decisions/0011-api-servers.md has what its source
 says of several, and what was measured.
 """
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
@@ -59,6 +59,9 @@ class _Trip:
     sent: int = 0
     met: RowFailure | None = None
     """What the last try met."""
+    lives: list[int | None] = field(default_factory=list)
+    """Of the engine, that ended while it had this row: an engine of several processes may take seconds to end, and
+    breaks more than one connection in one death. Where no life is known, each connection counts."""
 
 
 class RowSender:
@@ -132,7 +135,7 @@ class RowSender:
         attempts = Attempts()
         while True:
             try:
-                with self._company(attempts, trip):
+                with self._company(trip):
                     endpoint = self._engine.find(trip.deadline - self._clock())
                     answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
@@ -147,16 +150,18 @@ class RowSender:
             attempts = _one_more(attempts, lost)
             if lost:
                 self._engine.lost(endpoint)
+                if endpoint.pid is None or endpoint.pid not in trip.lives:
+                    trip.lives.append(endpoint.pid)
             if not self._may_try_again(answer, attempts, trip, lost):
                 return answer.failure
 
     @contextmanager
-    def _company(self, attempts: Attempts, trip: _Trip) -> Iterator[None]:
+    def _company(self, trip: _Trip) -> Iterator[None]:
         """Whom a row is sent with: one that was in flight when the engine died twice goes without other suspects.
 
         One of them may be what kills the engine. Alone it uses up its own tries, and not those of its neighbours.
         """
-        suspect = attempts.broken >= SUSPECT_AFTER
+        suspect = len(trip.lives) >= SUSPECT_AFTER
         while suspect and self._suspect_is_out and self._clock() < trip.deadline:
             # Waiting by way of the engine, which leaves this row's place in the window to the one that is out.
             self._engine.wait(SUSPECT_POLL_SEC)

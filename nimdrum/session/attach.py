@@ -39,6 +39,8 @@ class Endpoint:
     host: str
     port: int
     model: str
+    pid: int | None = None
+    """Of its first process, where that is ours: another one is another life of the engine."""
 
     @property
     def url(self) -> str:
@@ -106,7 +108,7 @@ class Attachment:
             elif state.phase is Phase.FATAL:
                 raise EngineStartError(describe_failure(state))
             elif state.phase is Phase.RUNNING and state.model is not None:
-                return Endpoint(state.host, state.port, state.model)
+                return Endpoint(state.host, state.port, state.model, state.engine_pid)
             now = time.monotonic()
             if state is not None and state.phase is Phase.FETCHING and not fetch_counts:
                 began = now

@@ -82,7 +82,7 @@ def test_another_failure_keeps_the_flag(world: World) -> None:
 
 
 def test_a_hung_engine_behind_several_is_found(world: World) -> None:
-    """Any API server's page tells of all (docs/decisions/0010-api-servers.md): its silence is the engine's."""
+    """Any API server's page tells of all (docs/decisions/0011-api-servers.md): its silence is the engine's."""
     world.fake(line="2.x", hang_prompts_containing="n", crash_once=True)  # "n" is in "ping" too
     model = world.ready_model(WIDE, engine="nim", stall_timeout_sec=1, max_watchdog_backoff_sec=1)
     assert answers(model, "one", "two") == ["echo: one", "echo: two"]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -381,3 +381,25 @@ def test_every_row_ends(
     assert len(w.sent) <= (n + 2) * (MOST_BROKEN + MOST_REFUSED + 2)
     assert all(timeout > 0 for timeout in w.timeouts)
     assert w.now <= deadline + took_sec
+
+
+@pytest.mark.parametrize(
+    ("pids", "suspected"),
+    [((7, 7, 7), [False] * 4), ((7, 8, 9), [False, False, True, True]), ((None,) * 3, [False, False, True, True])],
+    ids=["one death", "three deaths", "no life is known"],
+)
+def test_a_row_is_suspected_after_two_deaths_of_the_engine(pids: tuple[int | None, ...], suspected: list[bool]) -> None:
+    """And not after two broken connections in one: an engine of several processes takes seconds to end."""
+    w = world(*[Unreachable("it hung up")] * len(pids), said("x"))
+    w.at = replace(HERE, pid=pids[0])
+    w.ready = [replace(HERE, pid=pid) for pid in (*pids[1:], pids[-1])]
+    sender, seen = w.sender(), []
+    original = w.send
+
+    def send(endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
+        seen.append(sender._suspect_is_out)
+        return original(endpoint, body, timeout_sec)
+
+    w.send = send  # type: ignore[method-assign]
+    assert isinstance(sender.send("Hi", deadline=1e6), Completion)
+    assert seen == suspected
