@@ -16,7 +16,8 @@ from adversary_cases import CASES, EITHER, Case, says
 from drum_process import Drum, drum_score, drum_server
 from edge_world import READY_SEC, World
 from rude_engine import RudeEngine, completion, http
-from three_checks import Held, check_held, check_rows, held_by
+from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE
+from three_checks import Held, check_held, check_rows, held_by, with_connections
 
 pytestmark = [pytest.mark.drum, pytest.mark.xdist_group("adversary server")]
 
@@ -87,14 +88,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     world = World(tmp_path_factory.mktemp("adversary"), {name: os.environ[name] for name in ("PATH", "HOME")})
     engine = RudeEngine({case.mark: case.do for case in CASES})
     try:
-        parameters = {"engine": "external", "DR_NIM_SERVER_PORT": engine.port, "max_concurrency": 4}
+        parameters = {"engine": "external", "DR_NIM_SERVER_PORT": engine.port, "max_concurrency": ROWS_AT_ONCE}
         with drum_server(world, worker_class="gevent", **parameters) as drum:
             drum.wait_health(200)
             made = Server(world, drum, engine)
             for number in range(3):
                 made.score([f"row {i} to begin with {number}" for i in range(50)])
                 made.chat("to begin with")
-            made.before = made.held()
+            made.before = with_connections(made.held(), engine.connections, MOST_CONNECTIONS)
             yield made
     finally:
         engine.close()

@@ -6,7 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,11 @@ class Held:
             and self.threads <= before.threads
             and self.memory <= before.memory + MOST_MEMORY
         )
+
+
+def with_connections(held: Held, open_now: int, most: int) -> Held:
+    """`held` where all connections to the engine are open that may be: how many a first call needs is chance."""
+    return replace(held, descriptors=held.descriptors - open_now + most)
 
 
 def held_by(pids: Callable[[], list[int]]) -> Held:
