@@ -26,7 +26,7 @@ from nimdrum.web import chat
 pytestmark = pytest.mark.timeout(1800)
 
 SEED = int(os.environ["NIMDRUM_FUZZ_SEED"])
-BODIES = int(os.environ.get("NIMDRUM_FUZZ_BODIES", "1000"))
+BODIES = int(os.environ.get("NIMDRUM_FUZZ_BODIES", "500"))
 LARGEST = 100_000
 REFUSED = (400, 413, 415, 422)
 
