@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nimdrum.base.errors import BadInputError
@@ -173,7 +174,10 @@ def _with_numbers(value: Any) -> Any:
 
 
 def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=columns, dtype=object)
+    cells = np.empty((len(rows), len(columns)), dtype=object)  # of lists pandas makes column by column: slow for many
+    if rows:
+        cells[:] = rows
+    return pd.DataFrame(cells, columns=columns, dtype=object)
 
 
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Bodies that DRUM would answer with a general 500 before a hook sees them: refused here, with what is wrong."""
 
+from contextlib import suppress
 from typing import Any
 
 from nimdrum.base.errors import HTTPStatusError
@@ -7,6 +8,7 @@ from nimdrum.engines.wire import clean
 
 MEGABYTE = 1 << 20
 TOO_LARGE = 413
+MOST_READ_ON = 1 << 30
 ASSOCIATION_ID = "datarobot_association_id"
 
 
@@ -18,10 +20,22 @@ def read_body(request: Any, largest_mb: int) -> bytes:
     try:
         body = _data(request, parse_form=False)
     except HTTPStatusError as error:
-        raise (_too_large(largest_mb) if error.status == TOO_LARGE else error) from None
-    if len(body) > largest:
-        raise _too_large(largest_mb)
+        if error.status != TOO_LARGE:
+            raise
+        body = None
+    if body is None or len(body) > largest:
+        _read_on(request)
+        raise HTTPStatusError(f"The body has more than {largest_mb} MB (runtime parameter max_request_mb).", TOO_LARGE)
     return body
+
+
+def _read_on(request: Any) -> None:
+    """Let the caller send the rest, up to MOST_READ_ON: closed on unread bytes, the connection is reset, and who sends
+    all before he reads never sees the answer."""
+    source, left = request.environ["wsgi.input"], min(request.content_length or MOST_READ_ON, MOST_READ_ON)
+    with suppress(Exception):  # he may hang up, and each server says that in its own way
+        while left > 0 and (piece := source.read(min(left, MEGABYTE))):
+            left -= len(piece)
 
 
 def _data(request: Any, *, parse_form: bool) -> bytes:
@@ -35,10 +49,6 @@ def _data(request: Any, *, parse_form: bool) -> bytes:
     except Exception as error:  # each server has classes of its own for chunks without a proper size or end
         raise HTTPStatusError(f"The body is not sent as HTTP wants it ({type(error).__name__}).", 400) from error
     return body
-
-
-def _too_large(largest_mb: int) -> HTTPStatusError:
-    return HTTPStatusError(f"The body has more than {largest_mb} MB (runtime parameter max_request_mb).", TOO_LARGE)
 
 
 def check_chat(request: Any) -> None:

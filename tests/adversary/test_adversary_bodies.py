@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +11,11 @@ from adversary_cases import says
 from http_face import Face
 from rude_engine import RudeEngine, completion, http
 from test_adversary_rows import Place
+from three_checks import check_cost
 
 from nimdrum.base.errors import BadInputError, HTTPStatusError
 from nimdrum.scoring.reader import read_rows
 from nimdrum.scoring.score import score_frame
-
-MOST_MEMORY = 20 << 20
 
 
 @pytest.fixture
@@ -79,17 +77,14 @@ SMALL_BODIES = {
 @pytest.mark.parametrize("text", SMALL_BODIES.values(), ids=SMALL_BODIES)
 def test_a_small_body_costs_little(text: str) -> None:
     """Read or refused with a reason (4xx), in linear time and little memory."""
-    body = text.encode()
-    tracemalloc.start()
-    try:
-        frame = read_rows(body)
-        assert frame.columns.is_unique
-    except HTTPStatusError as error:
-        assert error.status in (400, 413, 422)
-    finally:
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert peak < MOST_MEMORY
+
+    def read() -> None:
+        try:
+            assert read_rows(text.encode()).columns.is_unique
+        except HTTPStatusError as error:
+            assert error.status in (400, 413, 422)
+
+    check_cost("reading", read)
 
 
 def test_equal_names_are_told_apart_as_before() -> None:

@@ -9,8 +9,8 @@ import pytest
 from adversary_cases import ENDLESS_CASES, Case, early
 from http_face import Face
 from rude_engine import DEADLINE_SEC, Asked, RudeEngine, completion, good, http
-from test_adversary_rows import Place
-from three_checks import check_held, check_next, held_here
+from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE, Place
+from three_checks import check_held, check_next, held_here, with_connections
 
 from nimdrum.session.client import EngineClient
 
@@ -61,11 +61,11 @@ def test_an_endpoint_that_once_sent_too_much_gets_a_connection_for_each_request(
 
 @pytest.fixture
 def place(tmp_path, engine: RudeEngine) -> Iterator[Place]:
-    face = Face(tmp_path, max_concurrency=4, row_timeout_sec=20)
+    face = Face(tmp_path, max_concurrency=ROWS_AT_ONCE, row_timeout_sec=20)
     face.runs(engine)
     made = Place(face, engine)
     made.score([f"row {i} to begin with" for i in range(50)])
-    made.before = held_here(engine)
+    made.before = with_connections(held_here(engine), engine.connections, MOST_CONNECTIONS)
     yield made
     face.close()
 

@@ -8,12 +8,16 @@ import pytest
 from adversary_cases import CASES, EITHER, STREAM_ERRORS, Case, says
 from http_face import Face
 from rude_engine import RudeEngine, events, http
-from three_checks import Held, check_held, check_rows, held_here
+from three_checks import Held, check_held, check_rows, held_here, with_connections
 
 from nimdrum.base.errors import ChatError
 from nimdrum.scoring.score import score_frame
 from nimdrum.web import chat
 from nimdrum.web.stream import error_of
+
+ROWS_AT_ONCE = 4
+MOST_CONNECTIONS = ROWS_AT_ONCE + 1
+"""One for each row in flight, and one for the page that tells what the engine does."""
 
 
 class Place:
@@ -45,12 +49,12 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all cases: what one case spoils, the next one sees."""
-    face = Face(tmp_path_factory.mktemp("adversary"), max_concurrency=4)
+    face = Face(tmp_path_factory.mktemp("adversary"), max_concurrency=ROWS_AT_ONCE)
     engine = RudeEngine({case.mark: case.do for case in CASES})
     face.runs(engine)
     made = Place(face, engine)
     made.score([f"row {i} to begin with" for i in range(50)])
-    made.before = held_here(engine)
+    made.before = with_connections(held_here(engine), engine.connections, MOST_CONNECTIONS)
     yield made
     face.close()
     engine.close()

@@ -1,6 +1,8 @@
 """The same engine behind a real `drum server` (gunicorn with gevent): rows, chats, pass-through, and rude callers."""
 
+import contextlib
 import csv
+import http.client as http_client
 import json
 import os
 import socket
@@ -16,7 +18,8 @@ from adversary_cases import CASES, EITHER, Case, says
 from drum_process import Drum, drum_score, drum_server
 from edge_world import READY_SEC, World
 from rude_engine import RudeEngine, completion, http
-from three_checks import Held, check_held, check_rows, held_by
+from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE
+from three_checks import Held, check_held, check_rows, held_by, with_connections
 
 pytestmark = [pytest.mark.drum, pytest.mark.xdist_group("adversary server")]
 
@@ -87,14 +90,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     world = World(tmp_path_factory.mktemp("adversary"), {name: os.environ[name] for name in ("PATH", "HOME")})
     engine = RudeEngine({case.mark: case.do for case in CASES})
     try:
-        parameters = {"engine": "external", "DR_NIM_SERVER_PORT": engine.port, "max_concurrency": 4}
+        parameters = {"engine": "external", "DR_NIM_SERVER_PORT": engine.port, "max_concurrency": ROWS_AT_ONCE}
         with drum_server(world, worker_class="gevent", **parameters) as drum:
             drum.wait_health(200)
             made = Server(world, drum, engine)
             for number in range(3):
                 made.score([f"row {i} to begin with {number}" for i in range(50)])
                 made.chat("to begin with")
-            made.before = made.held()
+            made.before = with_connections(made.held(), engine.connections, MOST_CONNECTIONS)
             yield made
     finally:
         engine.close()
@@ -192,12 +195,17 @@ def test_odd_requests(server: Server, sent: bytes, path: bytes) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/nim/v1/chat/completions"])
-def test_a_body_that_is_too_large_is_told(server: Server, path: str) -> None:
-    """The 413 arrives, though the caller still sends: it is not lost to a closed connection."""
-    ask = {"messages": [{"role": "user", "content": "x" * (65 << 20)}]}
-    answer = requests.post(
-        server.drum.url + path, data=json.dumps(ask), headers={"Content-Type": "application/json"}, timeout=READY_SEC
-    )
-    assert answer.status_code == 413
-    assert "max_request_mb" in answer.text
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_a_body_that_is_too_large_is_told(server: Server, path: str, framing: str) -> None:
+    """The 413 arrives also where a caller sends all before he reads: nothing is lost to a connection that is reset."""
+    where = urlsplit(server.drum.url)
+    body = json.dumps({"messages": [{"role": "user", "content": "x" * (80 << 20)}]}).encode()
+    pieces = (body[start : start + (1 << 20)] for start in range(0, len(body), 1 << 20))
+    with contextlib.closing(http_client.HTTPConnection(where.hostname or "", where.port, READY_SEC)) as caller:
+        # By http.client, which gives up when it cannot send; requests would read an answer all the same.
+        caller.request("POST", path, body if framing == "length" else pieces, {"Content-Type": "application/json"})
+        answer = caller.getresponse()
+        told = answer.read().decode()
+    assert answer.status == 413
+    assert "max_request_mb" in told
     server.is_well()

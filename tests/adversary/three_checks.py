@@ -3,8 +3,10 @@
 import contextlib
 import gc
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from fake_nim.run import wait_for
 ROWS = 12
 SETTLE_SEC = 30.0
 MOST_MEMORY = 128 << 20  # the allocator keeps what an answer without an end took until it was given up
+MOST_SEC, MOST_FOR_A_BODY = 0.1, 20 << 20
 
 Score = Callable[[list[str]], pd.DataFrame]
 """One caller's rows: prompts in, the frame of answers out."""
@@ -62,6 +65,11 @@ class Held:
         )
 
 
+def with_connections(held: Held, open_now: int, most: int) -> Held:
+    """`held` where all connections to the engine are open that may be: how many a first call needs is chance."""
+    return replace(held, descriptors=held.descriptors - open_now + most)
+
+
 def held_by(pids: Callable[[], list[int]]) -> Held:
     """The sum over some processes; one that ends meanwhile counts nothing."""
     total = [0, 0, 0]
@@ -88,3 +96,28 @@ def check_held(before: Held, now: Callable[[], Held]) -> None:
     last = now()
     opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert last.is_within(before), f"before {before}, now {last}; this process holds {opened}"
+
+
+def check_cost(what: str, read: Callable[[], Any]) -> Any:
+    """What is read. Fails when it takes more than a small body may: memory, and CPU time of this thread alone, of which
+    the best of three counts, without the garbage collector: its time is that of all that lives in a process of tests.
+    """
+    seconds = float("inf")
+    gc.disable()
+    try:
+        for _ in range(3):
+            began = time.thread_time()
+            read()
+            if (seconds := min(seconds, time.thread_time() - began)) < MOST_SEC:
+                break
+    finally:
+        gc.enable()
+    assert seconds < MOST_SEC, f"{what} took {seconds:.3f} s"
+    tracemalloc.start()
+    try:
+        result = read()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < MOST_FOR_A_BODY, f"{what} took {peak >> 20} MB"
+    return result
