@@ -118,9 +118,14 @@ class Connection:
         self._parser, self._body = None, bytearray()  # the parser holds this object
         self._sock.close()
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether both sides keep the connection open after an answer that is whole."""
+        return self._whole and self._in_step
+
     def is_reusable(self) -> bool:
-        """Whether the last answer is whole and nothing came since: no bytes, which are nobody's, and no end."""
-        if not (self._whole and self._in_step):
+        """Whether it was kept and nothing came since: no bytes, which are nobody's, and no end."""
+        if not self.is_kept:
             return False
         self._sock.settimeout(0)
         try:

@@ -110,7 +110,7 @@ class EngineClient:
                 return None  # closed by the other side just as it was used
             raise Unreachable(str(error) if isinstance(error, HungUp | BadAnswer) else type(error).__name__) from error
         finally:
-            if ours and connection.is_reusable():
+            if ours and connection.is_kept:
                 self._idle.append((self._clock(), connection))
             else:
                 connection.close()
