@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from adversary_cases import ENDLESS_CASES, Case, early
 from http_face import Face
-from rude_engine import DEADLINE_SEC, Asked, RudeEngine, completion, good, http
+from rude_engine import DEADLINE_SEC, Asked, RudeEngine, answer_to, completion, good, http
 from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE, Place
 from three_checks import check_held, check_next, held_here, with_connections
 
@@ -50,7 +50,7 @@ def test_a_late_second_answer_is_nobodys(engine: RudeEngine, size: int) -> None:
 
 def test_an_endpoint_that_once_sent_too_much_gets_a_connection_for_each_request(engine: RudeEngine) -> None:
     """What it sends next may come at any time, also while the next answer is waited for."""
-    engine.acts["more"] = lambda connection, asked: connection.sendall(http(completion(asked.echo)) + b"more")
+    engine.acts["more"] = lambda connection, asked: connection.sendall(http(answer_to(asked)) + b"more")
     client = EngineClient("127.0.0.1", engine.port)
     ask(client, "<more> 1")
     before = engine.accepted

@@ -17,7 +17,7 @@ import requests
 from adversary_cases import CASES, EITHER, Case, says
 from drum_process import Drum, drum_score, drum_server
 from edge_world import READY_SEC, World
-from rude_engine import RudeEngine, completion, http
+from rude_engine import RudeEngine, answer_to, completion, http
 from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE
 from three_checks import Held, check_held, check_rows, held_by, with_connections
 
@@ -158,7 +158,7 @@ HEADERS = {
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 def test_headers_of_the_engine(server: Server, header: str, code: str) -> None:
     """What cannot be passed on is left out; the answer is the engine's, not our 500."""
-    server.engine.acts["header"] = says(lambda asked: http(completion(asked.echo), code, header))
+    server.engine.acts["header"] = says(lambda asked: http(answer_to(asked), code, header))
     for path in ("/v1/chat/completions", "/nim/v1/chat/completions"):
         status, text = server.chat("<header>", path)
         assert status == int(code[:3]), text
