@@ -128,6 +128,10 @@ class RudeEngine:
         """How many are open now."""
         return len(self._open)
 
+    def times_of(self, path: str) -> int:
+        """How often it was asked for."""
+        return sum(asked.path == path for asked in self.asked)
+
     def close(self) -> None:
         self.closing.set()
         with contextlib.suppress(OSError):

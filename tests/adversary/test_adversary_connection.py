@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from adversary_cases import ENDLESS_CASES, Case, early
 from http_face import Face
-from rude_engine import DEADLINE_SEC, Asked, RudeEngine, answer_to, completion, good, http
+from rude_engine import DEADLINE_SEC, Asked, RudeEngine, completion, good, http
 from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE, Place
 from three_checks import check_held, check_next, held_here, with_connections
 
@@ -48,15 +48,23 @@ def test_a_late_second_answer_is_nobodys(engine: RudeEngine, size: int) -> None:
     client.close_idle()
 
 
-def test_an_endpoint_that_once_sent_too_much_gets_a_connection_for_each_request(engine: RudeEngine) -> None:
-    """What it sends next may come at any time, also while the next answer is waited for."""
-    engine.acts["more"] = lambda connection, asked: connection.sendall(http(answer_to(asked)) + b"more")
+def test_an_answer_that_names_another_request_is_not_taken(engine: RudeEngine) -> None:
+    """It comes on a used connection while the next answer is awaited; the request is sent again on a fresh one."""
+
+    def crossed(connection: socket.socket, asked: Asked) -> None:
+        if asked.time == 1:
+            connection.sendall(http(completion("of nobody", id="chatcmpl-nimdrum-00000000")))
+        good(connection, asked)
+
+    engine.acts["crossed"] = crossed
     client = EngineClient("127.0.0.1", engine.port)
-    ask(client, "<more> 1")
-    before = engine.accepted
     for number in range(3):
         assert b"echo: row %d" % number in ask(client, f"row {number}")
-    assert engine.accepted == before + 3
+    assert engine.accepted == 1
+    for number in range(3):
+        assert b"echo: <crossed> %d" % number in ask(client, f"<crossed> {number}")
+        assert b"echo: row %d" % number in ask(client, f"row {number}")
+    client.close_idle()
 
 
 @pytest.fixture
