@@ -1,12 +1,15 @@
 """One connection to the engine: what the engine sends besides an answer never becomes another's answer."""
 
+import contextlib
 import socket
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 from adversary_cases import ENDLESS_CASES, Case, early
+from fake_nim.run import wait_for
 from http_face import Face
 from rude_engine import DEADLINE_SEC, Asked, RudeEngine, completion, good, http
 from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE, Place
@@ -111,3 +114,17 @@ def test_a_refusal_before_the_body_is_read_is_a_refusal(place: Place, linger: bo
     assert answers["row_error"][1] == "too_long: said 413"
     assert answers["attempts"][1] == 1
     assert place.chat(prompt) == (413, "said 413")
+
+
+@pytest.mark.timeout(120)
+def test_no_connection_outlives_its_use(engine: RudeEngine, tmp_path) -> None:
+    """Calls that are shorter than a look at the engine do not hide each other: some seconds after the last, all are closed."""
+    with contextlib.closing(Face(tmp_path, max_concurrency=ROWS_AT_ONCE)) as face:
+        face.runs(engine)
+        place = Place(face, engine)
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            place.score([f"row {i}" for i in range(12)])
+            threading.Event().wait(0.2)
+        assert engine.connections
+        wait_for(lambda: not engine.connections, DEADLINE_SEC / 2)
