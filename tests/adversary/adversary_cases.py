@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rude_engine import HEAD_END, Act, Asked, HangUp, completion, good, good_answer, http, reset
+from rude_engine import HEAD_END, Act, Asked, HangUp, answer_to, completion, good, good_answer, http, reset
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -98,7 +98,7 @@ BEHIND = {
 def chunked(body: Callable[[bytes], bytes], *headers: str, end: bool = False) -> Act:
     """An answer in chunks, as `body` writes them."""
     head = ("Transfer-Encoding: chunked", *headers)
-    return says(lambda asked: http(b"", "200 OK", *head, length=False) + body(completion(asked.echo)), end=end)
+    return says(lambda asked: http(b"", "200 OK", *head, length=False) + body(answer_to(asked)), end=end)
 
 
 def one_chunk(body: bytes, size: str = "", trailer: bytes = b"\r\n") -> bytes:
@@ -131,19 +131,19 @@ FRAMING_READ = {
     "chunks": chunked(one_chunk),
     "chunks with an extension": chunked(lambda body: one_chunk(body, f"{len(body):x};a=b")),
     "chunks with trailers": chunked(lambda body: one_chunk(body, trailer=b"A: b\r\nC: d\r\n\r\n")),
-    "no length, then the end": says(lambda asked: http(completion(asked.echo), length=False), end=True),
+    "no length, then the end": says(lambda asked: http(answer_to(asked), length=False), end=True),
     "HTTP 1.0": says(lambda asked: good_answer(asked).replace(b"HTTP/1.1", b"HTTP/1.0", 1), end=True),
-    "closes": says(lambda asked: http(completion(asked.echo), "200 OK", "Connection: close"), end=True),
+    "closes": says(lambda asked: http(answer_to(asked), "200 OK", "Connection: close"), end=True),
     "closes without a word": says(good_answer, end=True),
     "half closed": half_closed,
-    "no reason": says(lambda asked: http(completion(asked.echo), "200 ")),
+    "no reason": says(lambda asked: http(answer_to(asked), "200 ")),
     "lower case": says(lambda asked: good_answer(asked).replace(b"Content-Length", b"content-length")),
-    "many headers": says(lambda asked: http(completion(asked.echo), "200 OK", *(f"X-{i}: {i}" for i in range(80)))),
-    "a folded header": says(lambda asked: http(completion(asked.echo), "200 OK", "X-A: b\r\n c")),
-    "bytes in a header": says(lambda asked: http(completion(asked.echo), "200 OK", "X-A: \udcff\udc80")),
+    "many headers": says(lambda asked: http(answer_to(asked), "200 OK", *(f"X-{i}: {i}" for i in range(80)))),
+    "a folded header": says(lambda asked: http(answer_to(asked), "200 OK", "X-A: b\r\n c")),
+    "bytes in a header": says(lambda asked: http(answer_to(asked), "200 OK", "X-A: \udcff\udc80")),
 }
 FRAMING_BROKEN = {
-    "a header without a name": says(lambda asked: http(completion(asked.echo), "200 OK", ": b")),
+    "a header without a name": says(lambda asked: http(answer_to(asked), "200 OK", ": b")),
     "nothing": says(b"", end=True),
     "short": short,
     "short and reset": short_and_reset,
@@ -153,9 +153,8 @@ FRAMING_BROKEN = {
     "status of letters": says(b"HTTP/1.1 abc X\r\n\r\n", end=True),
     "HTTP 2": says(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", end=True),
     "upgrade": says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", end=True),
-    "a long line": says(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n", end=True),
     "a long length": says(
-        lambda asked: http(completion(asked.echo) + b" ", length=False).replace(
+        lambda asked: http(answer_to(asked) + b" ", length=False).replace(
             b"\r\n\r\n", b"\r\nContent-Length: 9999\r\n\r\n", 1
         ),
         end=True,
@@ -176,9 +175,7 @@ def body(document: Any) -> Act:
 
 def usage(text: str) -> Act:
     """A good answer with this usage, as it stands."""
-    return says(
-        lambda asked: http(completion(asked.echo, usage=None).replace(b'"usage": null', f'"usage": {text}'.encode()))
-    )
+    return says(lambda asked: http(answer_to(asked, usage=None).replace(b'"usage": null', f'"usage": {text}'.encode())))
 
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
@@ -190,11 +187,12 @@ BODIES_READ = {
     "usage of a list": usage("[1, 2]"),
     "usage that is true": usage('{"completion_tokens": true}'),
     "nan": usage('{"completion_tokens": NaN}'),
-    "unknown fields": says(lambda asked: http(completion(asked.echo, **{f"f{i}": i for i in range(1000)}))),
-    "byte order mark": says(lambda asked: http(b"\xef\xbb\xbf" + completion(asked.echo))),
+    "unknown fields": says(lambda asked: http(answer_to(asked, **{f"f{i}": i for i in range(1000)}))),
+    "byte order mark": says(lambda asked: http(b"\xef\xbb\xbf" + answer_to(asked))),
 }
 BODIES_BAD = {
     "none behind a thousand headers": says(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 1000 + b"\r\n", end=True),
+    "none behind a long line": says(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n", end=True),
     "none": body(b""),
     "half": body(b'{"choices": [{"mess'),
     "HTML": body(b"<html>Welcome</html>"),
@@ -212,7 +210,7 @@ BODIES_BAD = {
     "compressed": says(http(b"\x1f\x8b\x08\0\0\0\0\0", "200 OK", "Content-Encoding: gzip")),
 }
 BODIES_ODD = {
-    "UTF-16": says(lambda asked: http(completion(asked.echo).decode().encode("utf-16"))),
+    "UTF-16": says(lambda asked: http(answer_to(asked).decode().encode("utf-16"))),
     "content of numbers": body({"choices": [{"message": {"content": 5}}]}),
 }
 

@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from rude_engine import HEAD_END, MODEL, Asked, HangUp, reset
 
 ECHO = "@the row's own answer@"
+ID = "nimdrum-@@@@@@@@"
+"""Of the request: it is put in as the answer is sent, and has the length of those that rows have."""
 CODINGS = ("utf-8", "utf-16-le", "utf-16-be", "utf-32-le")
 NOBODY = "of nobody"
 ANSWERED, REFUSED, EITHER = "answered", "refused", "either"
 RETRIED = (408, 429, 500, 501, 502, 503, 504, 505, 520, 529, 598, 599)
 FINAL = (201, 202, 206, 300, 302, 307, 399, 400, 401, 403, 404, 413, 415, 422, 431, 451, 499, 600, 777, 999)
 BODILESS = (204, 304)
+
+
+def instead(mark: str, text: str, body: bytes) -> bytes:
+    """`body` with `text` where the mark is."""
+    for coding in CODINGS:
+        body = body.replace(mark.encode(coding), text.encode(coding))
+    return body
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,11 @@ class Made:
     """Nothing in it is wrong: this very answer is the one that counts, and no later one."""
 
     def do(self, connection: socket.socket, asked: Asked) -> None:
-        for piece in self.pieces:
-            connection.sendall(piece)
+        sent = b"".join(self.pieces)
+        if len(asked.request_id) == len(ID):
+            sent = instead(ID, asked.request_id, sent)
+        for start, end in itertools.pairwise(itertools.accumulate(map(len, self.pieces), initial=0)):
+            connection.sendall(sent[start:end])
             threading.Event().wait(self.pause_sec)
         if self.end == "reset":
             reset(connection)
@@ -90,7 +102,12 @@ ERRORS = ("error", "message", "detail", "code", "param", "type", "object")
 
 def good() -> dict[str, Any]:
     choice = {"index": 0, "message": {"role": "assistant", "content": ECHO}, "finish_reason": "stop"}
-    return {"id": "c-1", "model": MODEL, "choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
+    return {
+        "id": f"chatcmpl-{ID}",
+        "model": MODEL,
+        "choices": [choice],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
 
 
 def put(document: Any, place: tuple[Any, ...], value: Any) -> Any:
@@ -270,13 +287,6 @@ BEHIND = (
 )
 
 
-def own(body: bytes, echo: str) -> bytes:
-    """`body` with this row's answer in it."""
-    for coding in CODINGS:
-        body = body.replace(ECHO.encode(coding), echo.encode(coding))
-    return body
-
-
 @st.composite
 def made(draw: st.DrawFn, echo: str) -> Made:
     """One answer, with none, one or a few faults."""
@@ -288,7 +298,7 @@ def made(draw: st.DrawFn, echo: str) -> Made:
         body = b"" if status in BODILESS else draw(errors)
         must = ANSWERED if status in RETRIED else REFUSED
     faults = draw(st.booleans())
-    lines, sent, right = draw(framed(own(body, echo), faults))
+    lines, sent, right = draw(framed(instead(ECHO, echo, body), faults))
     odd = draw(st.integers(0, 9)) if faults else 0
     first = draw(st.sampled_from(ODD_FIRST_LINES if odd == 9 else FIRST_LINES)) % status
     lines = draw(st.permutations([*lines, b"Content-Type: application/json", *draw(st.lists(headers, max_size=3))]))

@@ -35,6 +35,7 @@ class Asked:
     body: bytes
     prompt: str
     streams: bool
+    request_id: str = ""
     time: int = 1
     """How often this prompt was asked, this time included."""
 
@@ -69,6 +70,11 @@ def completion(text: Any, **fields: Any) -> bytes:
     return json.dumps({**body, **fields}).encode()
 
 
+def answer_to(asked: Asked, **fields: Any) -> bytes:
+    """The completion that this request is for. Like vLLM's it has the request's id, so its connection is used again."""
+    return completion(asked.echo, **{"id": f"chatcmpl-{asked.request_id}", **fields})
+
+
 def events(text: str, *, end: bool = True) -> bytes:
     """The same as a stream of server-sent events, without the HTTP around it."""
     chunk = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": MODEL}
@@ -86,7 +92,7 @@ def good_answer(asked: Asked) -> bytes:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: "
         stream = events(asked.echo)
         return head + str(len(stream)).encode() + HEAD_END + stream
-    return http(completion(asked.echo))
+    return http(answer_to(asked))
 
 
 def reset(connection: socket.socket) -> None:
@@ -121,6 +127,10 @@ class RudeEngine:
     def connections(self) -> int:
         """How many are open now."""
         return len(self._open)
+
+    def times_of(self, path: str) -> int:
+        """How often it was asked for."""
+        return sum(asked.path == path for asked in self.asked)
 
     def close(self) -> None:
         self.closing.set()
@@ -177,7 +187,7 @@ class RudeEngine:
             held += len(pieces[-1])
         body, rest = (whole := b"".join(pieces))[:length], whole[length:]
         prompt, streams = _prompt_of(body)
-        return Asked(method, path, body, prompt, streams), rest
+        return Asked(method, path, body, prompt, streams, named.get("x-request-id", "")), rest
 
     def _act_for(self, asked: Asked) -> Act:
         if asked.method == "GET":

@@ -1,12 +1,15 @@
 """One connection to the engine: what the engine sends besides an answer never becomes another's answer."""
 
+import contextlib
 import socket
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 
 import pytest
 from adversary_cases import ENDLESS_CASES, Case, early
+from fake_nim.run import wait_for
 from http_face import Face
 from rude_engine import DEADLINE_SEC, Asked, RudeEngine, completion, good, http
 from test_adversary_rows import MOST_CONNECTIONS, ROWS_AT_ONCE, Place
@@ -48,15 +51,23 @@ def test_a_late_second_answer_is_nobodys(engine: RudeEngine, size: int) -> None:
     client.close_idle()
 
 
-def test_an_endpoint_that_once_sent_too_much_gets_a_connection_for_each_request(engine: RudeEngine) -> None:
-    """What it sends next may come at any time, also while the next answer is waited for."""
-    engine.acts["more"] = lambda connection, asked: connection.sendall(http(completion(asked.echo)) + b"more")
+def test_an_answer_that_names_another_request_is_not_taken(engine: RudeEngine) -> None:
+    """It comes on a used connection while the next answer is awaited; the request is sent again on a fresh one."""
+
+    def crossed(connection: socket.socket, asked: Asked) -> None:
+        if asked.time == 1:
+            connection.sendall(http(completion("of nobody", id="chatcmpl-nimdrum-00000000")))
+        good(connection, asked)
+
+    engine.acts["crossed"] = crossed
     client = EngineClient("127.0.0.1", engine.port)
-    ask(client, "<more> 1")
-    before = engine.accepted
     for number in range(3):
         assert b"echo: row %d" % number in ask(client, f"row {number}")
-    assert engine.accepted == before + 3
+    assert engine.accepted == 1
+    for number in range(3):
+        assert b"echo: <crossed> %d" % number in ask(client, f"<crossed> {number}")
+        assert b"echo: row %d" % number in ask(client, f"row {number}")
+    client.close_idle()
 
 
 @pytest.fixture
@@ -103,3 +114,17 @@ def test_a_refusal_before_the_body_is_read_is_a_refusal(place: Place, linger: bo
     assert answers["row_error"][1] == "too_long: said 413"
     assert answers["attempts"][1] == 1
     assert place.chat(prompt) == (413, "said 413")
+
+
+@pytest.mark.timeout(120)
+def test_no_connection_outlives_its_use(engine: RudeEngine, tmp_path) -> None:
+    """Calls that are shorter than a look at the engine do not hide each other: some seconds after the last, all are closed."""
+    with contextlib.closing(Face(tmp_path, max_concurrency=ROWS_AT_ONCE)) as face:
+        face.runs(engine)
+        place = Place(face, engine)
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            place.score([f"row {i}" for i in range(12)])
+            threading.Event().wait(0.2)
+        assert engine.connections
+        wait_for(lambda: not engine.connections, DEADLINE_SEC / 2)

@@ -142,7 +142,8 @@ def test_answers_that_are_made_up(place: Place) -> None:
                     seen[f"chat {status}"] += 1
                 check_next("made up", place.score)
                 assert place.chat("the next") == (200, "echo: the next")
+            seen["on a used connection"] += len(engine.asked) - engine.accepted
             assert client.get("/health/").status_code == 200
             check_held(place.before, lambda engine=engine: held_here(engine))
     print(f"seed {SEED}; " + ", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
-    assert sum(seen.values()) >= ANSWERS
+    assert seen["on a used connection"] > ANSWERS // 10
