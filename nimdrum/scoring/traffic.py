@@ -101,6 +101,7 @@ class Gate:
 
 TICK_SEC = 0.1
 FINDING_SEC = 0.05
+SETTLING_SEC = 0.25
 WATCHING_SEC = 1.0
 """Making the page takes vLLM's front 3 to 6 ms, so a look a second costs it well under 1 % of its time."""
 FINDING_SHARE = 0.25
@@ -189,8 +190,8 @@ class Traffic:
             )
         if self.window.is_finding:
             return max(FINDING_SEC, took / FINDING_SHARE)
-        if moved or self.window.is_pressed:
-            return WATCHING_SEC
+        if moved or self.window.is_settling:
+            return SETTLING_SEC if self.window.is_settling else WATCHING_SEC
         return min(LONGEST_POLL_SEC, max(WATCHING_SEC, CALMER * last_pause))
 
 

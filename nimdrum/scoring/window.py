@@ -48,9 +48,9 @@ class Window:
         return self._state.sighted
 
     @property
-    def is_pressed(self) -> bool:
-        """Whether the last look has seen a long queue, and the next one decides."""
-        return self._state.pressed > 0
+    def is_settling(self) -> bool:
+        """Whether the next look decides soon: it has just grown by a step, or seen a long queue."""
+        return self._state.pressed > 0 or self._state.step > 0
 
     @property
     def is_finding(self) -> bool:
