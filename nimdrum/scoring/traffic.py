@@ -163,11 +163,16 @@ class Traffic:
             quiet_since = now if self._calls else quiet_since
             if now - quiet_since >= LINGER_SEC:
                 return
-            if now >= page_at:
-                pause = self._look_at_page(pause)
+            try:
+                if now >= page_at:
+                    pause = self._look_at_page(pause)
+                    page_at = time.monotonic() + pause
+                elif self.window.is_sighted:
+                    self.window.look()
+            except Exception as error:  # who watches must not end for it: the window would stay as it is
+                log.error("The look at the engine failed: %s", error, exc_info=True)
+                pause = LONGEST_POLL_SEC
                 page_at = time.monotonic() + pause
-            elif self.window.is_sighted:
-                self.window.look()
             self.turns.go()
             self.close_idle(IDLE_SEC)
             gevent.sleep(min(TICK_SEC, pause))
