@@ -8,6 +8,7 @@ between them, made those cost more than twice as much as on two (docs/decisions/
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import gevent
@@ -15,6 +16,7 @@ from gevent import monkey
 
 START_TIMEOUT_SEC = 30.0
 NEVER_SEC = 86_400.0
+POLL_SEC = 0.05
 
 T = TypeVar("T")
 
@@ -39,8 +41,18 @@ def outside(work: Callable[[], T]) -> T:
     """The result of what waits as threads do, asked for by a greenlet of the loop, which goes on meanwhile."""
     if _is_patched():
         return work()  # its waits are gevent's
-    result: T = gevent.get_hub().threadpool.apply(work)
-    return result
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="nimdrum-outside", daemon=True).start()
+    while not future.done():
+        gevent.sleep(POLL_SEC)
+    return future.result()
 
 
 def _is_patched() -> bool:

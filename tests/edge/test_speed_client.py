@@ -216,7 +216,9 @@ def test_a_killed_greenlet_hangs_up(server: Server) -> None:
 
     server.script = [notice]
     row = gevent.spawn(EngineClient("127.0.0.1", server.port).send, b"1", DEADLINE_SEC)
-    gevent.get_hub().threadpool.apply(server.got_one.acquire, kwds={"timeout": DEADLINE_SEC})
+    with gevent.Timeout(DEADLINE_SEC):
+        while not server.requests:
+            gevent.sleep(0.01)
     row.kill(timeout=DEADLINE_SEC)
     assert gone.wait(DEADLINE_SEC)
 

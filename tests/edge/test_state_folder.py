@@ -143,7 +143,7 @@ def test_a_server_survives_the_loss_of_its_state_folder(world: World, name: str)
         assert first is not None
         lost = state.parent / name
         if lost.is_dir():
-            shutil.rmtree(lost)
+            shutil.rmtree(lost.rename(world.folder / "lost"))  # at once, or a worker writes into it meanwhile
         else:
             lost.unlink()
         workers = psutil.Process(drum.process.pid).children()
