@@ -63,12 +63,19 @@ def zero_server() -> Iterator[int]:
         text = CONFIG.replace("FOLDER", folder).replace("PORT", str(port)).replace("ANSWER", json.dumps(ANSWER))
         (Path(folder) / "nginx.conf").write_text(text)
         process = subprocess.Popen([nginx, "-c", f"{folder}/nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
-        try:
-            wait_healthy(port, "/v1/health/ready")
+        with _until_the_end(process, port):
             yield port
-        finally:
-            process.terminate()
-            process.wait(20)
+
+
+@contextlib.contextmanager
+def _until_the_end(process: "subprocess.Popen[bytes]", port: int) -> Iterator[None]:
+    """From when the server answers; it is ended behind."""
+    try:
+        wait_healthy(port, "/v1/health/ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 class Slow(asyncio.Protocol):
@@ -126,12 +133,8 @@ def slow_server(least_sec: float, most_sec: float) -> Iterator[int]:
 
     port = free_port()
     process = subprocess.Popen([sys.executable, __file__, str(port), str(least_sec), str(most_sec)])
-    try:
-        wait_healthy(port, "/v1/health/ready")
+    with _until_the_end(process, port):
         yield port
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 if __name__ == "__main__":
