@@ -159,10 +159,11 @@ class Connection:
     def _receive(self, most: int | None) -> None:
         data = self._wait() if self._tick else self._recv(self._left())
         self.received += len(data)
-        if not data and self._to_the_end:
+        if not data:
+            if not self._to_the_end:
+                raise HungUp("it hung up")
             self._whole = True
-        elif not data:
-            raise HungUp("it hung up")
+            return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:

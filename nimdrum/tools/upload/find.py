@@ -10,7 +10,7 @@ from datarobot.client import RESTClientObject
 
 from nimdrum.base.errors import UploadError
 from nimdrum.tools.upload.changes import choose_bundle
-from nimdrum.tools.upload.connection import listed
+from nimdrum.tools.upload.datarobot_client import listed
 from nimdrum.tools.upload.exit_codes import OF_DATAROBOT, REFUSED, fail
 from nimdrum.tools.upload.wanted import (
     Deployment,

@@ -16,8 +16,8 @@ from nimdrum.tools.terminal import Terminal
 from nimdrum.tools.upload.bundle import context_files, fingerprint, model_files, read_saved_image, sha256_of
 from nimdrum.tools.upload.carry_out import run
 from nimdrum.tools.upload.changes import environment_version, model_version, plan, registered_version
-from nimdrum.tools.upload.connection import configured_token, connect
 from nimdrum.tools.upload.context import Patience, Upload
+from nimdrum.tools.upload.datarobot_client import configured_token, connect
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
 from nimdrum.tools.upload.find import look
 from nimdrum.tools.upload.wanted import KEY, Found, ResourceBundle, Values, Wanted, read_values
