@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import gevent
 from gevent.event import Event
-from gevent.pool import Group
 
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.window import Window
@@ -36,7 +36,8 @@ class Call:
         self._send = send
         self._results: list[Result | None] = [None] * rows
         self._done = 0
-        self._greenlets = Group()
+        self._greenlets: set[gevent.Greenlet] = set()
+        self._is_cut = False
 
     @property
     def under_way(self) -> int:
@@ -50,11 +51,12 @@ class Call:
     def begin_next(self, after: Callable[[], None]) -> None:
         """Begin the next row; `after` is called at its end, whatever that is."""
         index, self.begun = self.begun, self.begun + 1
-        self._greenlets.spawn(self._work, index, after)
+        gevent.spawn(self._work, index, after)
 
     def cut(self) -> None:
         """End the rows that are under way, which closes their connections."""
-        self._greenlets.kill(block=False)
+        self._is_cut = True
+        gevent.killall(list(self._greenlets), block=False)
 
     def fail(self, error: Exception) -> None:
         """There are no results, because of `error`."""
@@ -65,7 +67,10 @@ class Call:
         return [result for result in self._results if result is not None]
 
     def _work(self, index: int, after: Callable[[], None]) -> None:
+        self._greenlets.add(gevent.getcurrent())
         try:
+            if self._is_cut:  # before this greenlet had its first turn
+                return
             result = self._send(index)
             self._results[index] = result
             self.fresh.append(result)
@@ -75,6 +80,7 @@ class Call:
         except Exception as error:
             self.fail(error)
         finally:
+            self._greenlets.discard(gevent.getcurrent())
             after()
 
 

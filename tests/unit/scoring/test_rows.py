@@ -359,3 +359,21 @@ def test_ticks_come_while_rows_are_in_flight() -> None:
             in_loop(two.set)
 
     assert run(1, send, tick=tick) == [0]
+
+
+def test_a_row_that_is_cut_before_its_first_turn_gives_its_place_back() -> None:
+    """A row that ends as its call is cut starts the next one, whose greenlet has not run yet when all are killed."""
+    turns, ended = Turns(warm(4)), threading.Event()
+    call = Call(4, answer)
+
+    def begin_and_cut() -> None:
+        turns.join(call)
+        turns.part(call)
+        call.cut()
+        gevent.sleep(0)
+        ended.set()
+
+    in_loop(begin_and_cut)
+    assert ended.wait(DEADLINE_SEC)
+    assert turns.window.in_flight == 0
+    assert call.results() == []
