@@ -1,7 +1,7 @@
 """Servers with a canned completion on loopback: one that costs nothing to wait for, and one that takes its time.
 
 The first is nginx on a private configuration (Debian's: `apt-get install nginx-light`); nothing outside a temporary
-folder is touched. The second is one asyncio process.
+folder is touched. The second is one asyncio process. Both name a request's X-Request-Id in its answer, as vLLM does.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pathlib import Path
 from common import wait_healthy
 
 ANSWER = {
-    "id": "chatcmpl-1",
+    "id": "chatcmpl-REQUEST",
     "object": "chat.completion",
     "created": 1,
     "model": "canned",
@@ -60,7 +60,8 @@ def zero_server() -> Iterator[int]:
         raise SystemExit("nginx is not installed: apt-get install nginx-light")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        text = CONFIG.replace("FOLDER", folder).replace("PORT", str(port)).replace("ANSWER", json.dumps(ANSWER))
+        text = CONFIG.replace("FOLDER", folder).replace("PORT", str(port))
+        text = text.replace("ANSWER", json.dumps(ANSWER).replace("REQUEST", "$http_x_request_id"))
         (Path(folder) / "nginx.conf").write_text(text)
         process = subprocess.Popen([nginx, "-c", f"{folder}/nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
         with _until_the_end(process, port):
@@ -98,7 +99,9 @@ class Slow(asyncio.Protocol):
                 return
             del self._buffer[:size]
             if head.startswith(b"post"):
-                asyncio.get_running_loop().call_later(random.uniform(*self._delay), self._write, COMPLETION)
+                _, named, rest = head.partition(b"x-request-id: ")
+                name = rest.split(b"\r\n", 1)[0] if named else b""
+                asyncio.get_running_loop().call_later(random.uniform(*self._delay), self._write, _completion(name))
             elif head.startswith((b"get /v1/models ", b"get /v1/health/ready ")):
                 self._write(MODELS)
             else:
@@ -109,15 +112,18 @@ class Slow(asyncio.Protocol):
             self._transport.write(answer)
 
 
-def _reply(status: str, body: object) -> bytes:
-    data = json.dumps(body).encode()
+def _reply(status: str, data: bytes) -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
     return head.encode() + data
 
 
-COMPLETION = _reply("200 OK", ANSWER)
-MODELS = _reply("200 OK", {"object": "list", "data": [{"id": "canned", "object": "model"}]})
-NOT_FOUND = _reply("404 Not Found", {})
+def _completion(name: bytes) -> bytes:
+    return _reply("200 OK", COMPLETION.replace(b"REQUEST", name))
+
+
+COMPLETION = json.dumps(ANSWER).encode()
+MODELS = _reply("200 OK", b'{"object": "list", "data": [{"id": "canned", "object": "model"}]}')
+NOT_FOUND = _reply("404 Not Found", b"{}")
 
 
 async def _serve(port: int, least_sec: float, most_sec: float) -> None:
