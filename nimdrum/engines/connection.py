@@ -36,6 +36,20 @@ class HungUp(ConnectionError):
     """The engine ended the connection before its answer was whole."""
 
 
+def request_head(method: str, target: str, headers: Iterable[tuple[str, str]]) -> str:
+    """The first line of a request and `headers`. Raises ValueError for what must not be there."""
+    if not TARGET.fullmatch(target):
+        raise ValueError("not a request target")
+    return f"{method} {target} HTTP/1.1\r\n" + "".join(header_line(name, value) for name, value in headers)
+
+
+def header_line(name: str, value: str) -> str:
+    """Raises ValueError for what must not be in a head."""
+    if not NAME.fullmatch(name) or not VALUE.fullmatch(value):
+        raise ValueError(f"not a header: {name!r}")
+    return f"{name}: {value}\r\n"
+
+
 class Connection:
     """Connects at once: raises OSError. Every wait ends at `deadline`, on the monotonic clock, with TimeoutError.
 
@@ -72,19 +86,15 @@ class Connection:
 
         Raises ValueError for what must not be in a head, and OSError.
         """
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
-        if not TARGET.fullmatch(target):
-            raise ValueError("not a request target")
-        for name, value in headers:
-            if not NAME.fullmatch(name) or not VALUE.fullmatch(value):
-                raise ValueError(f"not a header: {name!r}")
-            lines.append(f"{name}: {value}")
-        if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
+        self.send(method, request_head(method, target, headers), body)
+
+    def send(self, method: str, head: str, body: bytes | None = None) -> None:
+        """Send a request with what `request_head` made, once for many. Raises OSError."""
+        length = "" if body is None else f"Content-Length: {len(body)}\r\n"
         self._begin(method)
         self._sock.settimeout(self._left())
         try:
-            self._sock.sendall("\r\n".join([*lines, "\r\n"]).encode("latin-1") + (body or b""))
+            self._sock.sendall(f"{head}Host: {self._host}\r\n{length}\r\n".encode("latin-1") + (body or b""))
         except (BrokenPipeError, ConnectionResetError):
             self._in_step = False
 

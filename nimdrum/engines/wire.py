@@ -17,8 +17,9 @@ DEAD_MARKS = ("engine loop is not running", "enginedeaderror", "engine process f
 def with_system_prompt(messages: Sequence[Any], system_prompt: str | None) -> list[Any]:
     """`messages` with the prompt before them, unless they have one of their own: of the role system or, as OpenAI calls
     it since, developer."""
-    has_one = any(isinstance(message, dict) and message.get("role") in SYSTEM_ROLES for message in messages)
-    return list(messages) if has_one or not system_prompt else [{"role": "system", "content": system_prompt}, *messages]
+    if not system_prompt or any(isinstance(each, dict) and each.get("role") in SYSTEM_ROLES for each in messages):
+        return list(messages)
+    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 @dataclass(frozen=True)

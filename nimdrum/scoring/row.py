@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from nimdrum.session.client import Reply, TooSlow, Unreachable
 BAD_REQUEST = (400, 422)
 SUSPECT_AFTER = 2
 SUSPECT_POLL_SEC = 0.05
+NEIGHBOURS = nullcontext()
 
 log = get_logger("score")
 
@@ -135,7 +136,7 @@ class RowSender:
         attempts = Attempts()
         while True:
             try:
-                with self._company(trip):
+                with self._without_suspects(trip) if len(trip.lives) >= SUSPECT_AFTER else NEIGHBOURS:
                     endpoint = self._engine.find(trip.deadline - self._clock())
                     answer = self._send_once(endpoint, trip, n)
             except (EngineStartError, EngineUnavailableError, SupervisorError) as error:
@@ -156,17 +157,15 @@ class RowSender:
                 return answer.failure
 
     @contextmanager
-    def _company(self, trip: _Trip) -> Iterator[None]:
-        """Whom a row is sent with: one that was in flight when the engine died twice goes without other suspects.
+    def _without_suspects(self, trip: _Trip) -> Iterator[None]:
+        """A row that was in flight when the engine died twice goes without other suspects.
 
         One of them may be what kills the engine. Alone it uses up its own tries, and not those of its neighbours.
         """
-        suspect = len(trip.lives) >= SUSPECT_AFTER
-        while suspect and self._suspect_is_out and self._clock() < trip.deadline:
+        while self._suspect_is_out and self._clock() < trip.deadline:
             # Waiting by way of the engine, which leaves this row's place in the window to the one that is out.
             self._engine.wait(SUSPECT_POLL_SEC)
-        alone = suspect and not self._suspect_is_out
-        self._suspect_is_out = self._suspect_is_out or alone
+        alone, self._suspect_is_out = not self._suspect_is_out, True
         try:
             yield
         finally:

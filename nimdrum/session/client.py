@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from gevent import socket
 
-from nimdrum.engines.connection import BadAnswer, Connection, HungUp, TooLarge
+from nimdrum.engines.connection import BadAnswer, Connection, HungUp, TooLarge, header_line, request_head
 from nimdrum.engines.wire import CHAT_PATH
 
 CONNECT_TIMEOUT_SEC = 5.0
 IDLE_SEC = 3.0
 """A connection that was idle for longer is not used again: uvicorn closes its own after 5 s, nginx after 75 s."""
-HEADERS = [("Content-Type", "application/json"), ("Accept", "application/json")]
+CHAT_HEAD = request_head("POST", CHAT_PATH, [("Content-Type", "application/json"), ("Accept", "application/json")])
 LARGEST_ANSWER = 16 << 20
 """Far more than a row's answer can have; what is larger has no end."""
 
@@ -57,18 +57,19 @@ class EngineClient:
         The engine logs it under `request_id`, made unique: vLLM refuses an id that it already works on.
         """
         unique = f"{request_id or 'nimdrum'}-{secrets.token_hex(4)}"
+        head = CHAT_HEAD + header_line("X-Request-Id", unique)
         deadline = time.monotonic() + timeout_sec
         connection = self._reusable()
         if connection is not None:
             connection.deadline = deadline
-            reply = self._exchange(connection, "POST", CHAT_PATH, body, unique, reused=True)
+            reply = self._exchange(connection, "POST", head, body, unique, reused=True)
             if reply is not None:
                 return reply
-        return self._fresh("POST", CHAT_PATH, body, unique, deadline)
+        return self._fresh("POST", head, body, unique, deadline)
 
     def get(self, path: str, timeout_sec: float) -> Reply:
         """Read one page. Raises as `send` does."""
-        return self._fresh("GET", path, None, "", time.monotonic() + timeout_sec)
+        return self._fresh("GET", request_head("GET", path, ()), None, "", time.monotonic() + timeout_sec)
 
     def close_idle(self, longer_than_sec: float = 0.0) -> None:
         """Close connections that nobody used for so long."""
@@ -76,7 +77,7 @@ class EngineClient:
         while self._idle and self._idle[0][0] <= oldest:
             self._idle.popleft()[1].close()
 
-    def _fresh(self, method: str, path: str, body: bytes | None, unique: str, deadline: float) -> Reply:
+    def _fresh(self, method: str, head: str, body: bytes | None, unique: str, deadline: float) -> Reply:
         timeout_sec = min(CONNECT_TIMEOUT_SEC, max(deadline - time.monotonic(), 0.001))
         try:
             connection = Connection(self._host, self._port, timeout_sec, sockets=socket)
@@ -84,17 +85,17 @@ class EngineClient:
             raise Unreachable(f"no connection: {type(error).__name__}") from error
         connection.deadline = deadline
         connection.largest = LARGEST_ANSWER
-        reply = self._exchange(connection, method, path, body, unique, reused=False)
+        reply = self._exchange(connection, method, head, body, unique, reused=False)
         assert reply is not None  # noqa: S101 - only a reused connection gives None
         return reply
 
     def _exchange(
-        self, connection: Connection, method: str, path: str, body: bytes | None, unique: str, *, reused: bool
+        self, connection: Connection, method: str, head: str, body: bytes | None, unique: str, *, reused: bool
     ) -> Reply | None:
         """The reply. None when a reused connection brought none, or one that is not for this request."""
         ours = False
         try:
-            connection.ask(method, path, [*HEADERS, ("X-Request-Id", unique)] if unique else HEADERS, body)
+            connection.send(method, head, body)
             content = connection.read()
             ours = bool(unique) and unique.encode() in content
             if reused and connection.status == 200 and not ours:
