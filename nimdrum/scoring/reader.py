@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import sys
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,15 @@ def _read_csv(text: str) -> pd.DataFrame:
     try:
         header = next((cells for cells in lines if cells), [])
         width = len(header)
+        most = _most_rows(width, len(text))
         for cells in lines:
             if len(cells) != width:
                 if not cells and width > 1:
                     continue
                 cells = _fit(cells, width, lines.line_num)
             rows.append(cells)
-            _check_size(width, len(rows), len(text))
+            if len(rows) > most:
+                raise _too_many_empty(width, len(rows))
     except csv.Error as error:
         raise BadInputError(
             f"The CSV cannot be read: {error}, noticed in line {lines.line_num}. A cell that begins with a double "
@@ -114,14 +117,17 @@ def _unique(header: list[str]) -> list[str]:
     return list(names)
 
 
-def _check_size(columns: int, rows: int, characters: int) -> None:
-    """Raise BadInputError where far more cells are missing than were sent: each of them takes memory."""
-    if columns * rows > FREE_CELLS + CELLS_A_CHARACTER * characters:
-        raise BadInputError(
-            f"The scoring data has {columns} columns, and most rows leave most of them out ({rows} rows so far): too "
-            "many empty cells for data of this size. Send the columns that are needed, or the rows in several parts.",
-            UNPROCESSABLE,
-        )
+def _most_rows(columns: int, characters: int) -> int:
+    """With more rows far more cells are missing than were sent, and each of them takes memory."""
+    return (FREE_CELLS + CELLS_A_CHARACTER * characters) // max(1, columns)
+
+
+def _too_many_empty(columns: int, rows: int) -> BadInputError:
+    return BadInputError(
+        f"The scoring data has {columns} columns, and most rows leave most of them out ({rows} rows so far): too "
+        "many empty cells for data of this size. Send the columns that are needed, or the rows in several parts.",
+        UNPROCESSABLE,
+    )
 
 
 def _read_json(text: str) -> pd.DataFrame:
@@ -142,7 +148,8 @@ def _frame_of(records: Any, characters: int) -> pd.DataFrame:
         if not isinstance(record, dict):
             raise BadInputError(f'Entry {number} of the JSON array is no object. Send [{{"column": "value"}}, ...].')
         columns.update(dict.fromkeys(record))
-    _check_size(len(columns), len(records), characters)
+    if len(records) > _most_rows(len(columns), characters):
+        raise _too_many_empty(len(columns), len(records))
     return _frame([[_cell(record.get(name)) for name in columns] for record in records], list(columns))
 
 
@@ -174,10 +181,9 @@ def _with_numbers(value: Any) -> Any:
 
 
 def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
-    cells = np.empty((len(rows), len(columns)), dtype=object)  # of lists pandas makes column by column: slow for many
-    if rows:
-        cells[:] = rows
-    return pd.DataFrame(cells, columns=columns, dtype=object)
+    # Of lists pandas makes a frame column by column, which is slow for many.
+    cells = np.fromiter(chain.from_iterable(rows), dtype=object, count=len(rows) * len(columns))
+    return pd.DataFrame(cells.reshape(len(rows), len(columns)), columns=columns, dtype=object)
 
 
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:

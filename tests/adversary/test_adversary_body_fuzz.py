@@ -186,7 +186,8 @@ def test_chats(face: Face) -> None:
     client = face.client()
 
     def post(body: bytes) -> Any:
-        return client.post("/v1/chat/completions", data=body, content_type="application/json")
+        # buffered: as a server does, the answer is closed when it was sent
+        return client.post("/v1/chat/completions", data=body, content_type="application/json", buffered=True)
 
     def send(body: bytes) -> str:
         answer = check_cost("looking at a chat", lambda: post(body))
