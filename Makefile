@@ -30,7 +30,7 @@ SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -n
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
 .PHONY: help venv score serve test adversary models chaos chaos-sample container check quick format format-check lint \
-	layers types readme bench audit lock clean
+	layers types parameters bench audit lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -116,10 +116,10 @@ container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; a
 	@echo "== container: pytest tests/container"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/container
 
-check: format-check lint layers types readme test chaos-sample score  ## Format, lint, layers, types, README, tests, make score
+check: format-check lint layers types parameters test chaos-sample score  ## Format, lint, layers, types, README, tests, make score
 	@echo "== check: all passed"
 
-quick: format-check lint layers types readme $(VENV)/.dev  ## The first half of check, with the unit tests only: under a minute
+quick: format-check lint layers types parameters $(VENV)/.dev  ## The first half of check, with the unit tests only: under a minute
 	@echo "== quick: pytest tests/unit"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest -q $(PYTEST_ARGS) tests/unit
 	@echo "== quick: all passed"
@@ -149,9 +149,9 @@ types: $(VENV)/.dev  ## mypy
 	@echo "== types: mypy $(PYTHON_FILES)"
 	@$(BIN)/mypy $(PYTHON_FILES)
 
-readme: $(VENV)/.runtime  ## The README's parameter table is the one that model-metadata.yaml gives
-	@echo "== readme: the table of runtime parameters"
-	@$(PY) -m nimdrum parameters --check README.md
+parameters: $(VENV)/.runtime  ## The table in docs/parameters.md is the one that model-metadata.yaml gives
+	@echo "== parameters: the table of runtime parameters"
+	@$(PY) -m nimdrum parameters --check docs/parameters.md
 
 # Not a part of check: it asks the vulnerability database of the Python Package Index, so its answer changes over time.
 audit: $(VENV)/.dev  ## Known vulnerabilities in the pinned packages (needs the internet)

@@ -1,5 +1,5 @@
 """Runtime parameter definitions as data: read from model-metadata.yaml, the conversion of one raw value, and the
-README's table of them.
+table of them in docs/parameters.md.
 
 Pure apart from reading the YAML file. `settings.py` puts the values together.
 """
@@ -174,7 +174,7 @@ def _boolean(parameter: Parameter, value: Any) -> bool:
 
 
 def allowed_numbers(parameter: Parameter) -> str:
-    """The parameter's bounds in words, for errors and the README's table."""
+    """The parameter's bounds in words, for errors and the documentation's table."""
     if parameter.minimum is None and parameter.maximum is None:
         return "a number"
     return f"a number from {_plain(parameter.minimum)} to {_plain(parameter.maximum)}"
@@ -184,7 +184,7 @@ def _plain(bound: float | None) -> str:
     return "any" if bound is None else f"{bound:g}" if bound < 1e6 else f"{int(bound)}"
 
 
-BEGIN = "<!-- parameters: made by `python -m nimdrum parameters --write README.md` -->"
+BEGIN = "<!-- parameters: made by `python -m nimdrum parameters --write docs/parameters.md` -->"
 END = "<!-- end of parameters -->"
 
 

@@ -111,7 +111,7 @@ TABLE: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
             r"name or service not known|getaddrinfo|temporary failure in name resolution",
         ),
         "The engine could not reach the registry: the network policy allows no egress, or a name does not resolve. "
-        "Allow public egress, or use local weights (see README, air-gapped).",
+        "Allow public egress, or use local weights (see docs/air-gap.md).",
         None,
     ),
     (
@@ -127,7 +127,7 @@ TABLE: tuple[tuple[tuple[str, ...], str, bool | None], ...] = (
     (
         (r"read-only file system", r"nginx: \[emerg\]", r"error constructing workspace"),
         "The engine cannot write where it must: the file system is read-only, or a folder is not mounted writable. See "
-        "README for the folders.",
+        "docs/container.md for the folders.",
         False,
     ),
     (

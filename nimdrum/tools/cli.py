@@ -79,7 +79,7 @@ def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
 @click.option("--write", "target", type=FILE, help="Put the table into this file.")
 @click.option("--check", "checked", type=FILE, help="Fail if the file's table is old.")
 def parameters(target: Path | None, checked: Path | None) -> None:
-    """Print the runtime parameters as the Markdown table that README.md shows."""
+    """Print the runtime parameters as the Markdown table that docs/parameters.md shows."""
     text = table(read_parameters().values())
     path = target or checked
     if path is None:

@@ -50,7 +50,7 @@ def test_one_record_a_row_whatever_the_text(place: Place) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "|cmd", "%0"])
 def test_text_that_a_spreadsheet_would_run_stays_text(place: Place, text: str) -> None:
-    """An answer is data. Whoever opens the file in a spreadsheet imports the column as text (see the README)."""
+    """An answer is data. Whoever opens the file in a spreadsheet imports the column as text (see docs/rows.md)."""
     place.engine.acts["formula"] = says(http(completion(text)))
     assert place.score(["<formula>"])["resultText"].tolist() == [text]
 

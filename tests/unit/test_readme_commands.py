@@ -14,6 +14,11 @@ COMMANDS = re.findall(r"^    (\S.*)$", STEPS[0] if STEPS else "", re.MULTILINE)
 OURS = [command for command in re.findall(r"^    (\S.*)$", README, re.MULTILINE) if "-m nimdrum" in command]
 
 
+def test_a_reader_finishes_it() -> None:
+    """What does not fit into so many lines has a page in docs/."""
+    assert README.count("\n") <= 150
+
+
 def test_ten_commands_at_most() -> None:
     """From an empty machine to an answer."""
     assert 5 <= len(COMMANDS) <= 10

@@ -1,4 +1,4 @@
-"""model-metadata.yaml, the code and README.md agree: the YAML is the one list of what users can set."""
+"""model-metadata.yaml, the code and docs/parameters.md agree: the YAML is the one list of what users can set."""
 
 import os
 from collections import Counter
@@ -92,9 +92,9 @@ def test_descriptions_list_the_allowed_words(name: str) -> None:
     )
 
 
-def test_the_readme_shows_this_list() -> None:
-    """Its table is the one that the file gives: `python -m nimdrum parameters --write README.md` renews it."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert replace_table(readme, table(PARAMETERS.values())) == readme, (
-        "The parameters in README.md are not those of model-metadata.yaml: python -m nimdrum parameters --write README.md"
+def test_the_documentation_shows_this_list() -> None:
+    """Its table is the one that the file gives: `python -m nimdrum parameters --write docs/parameters.md` renews it."""
+    page = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
+    assert replace_table(page, table(PARAMETERS.values())) == page, (
+        "docs/parameters.md does not agree with model-metadata.yaml: python -m nimdrum parameters --write docs/parameters.md"
     )

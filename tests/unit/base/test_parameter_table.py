@@ -1,4 +1,4 @@
-"""The README's table of parameters: made from the definitions, put between two marks."""
+"""The table of parameters in docs/parameters.md: made from the definitions, put between two marks."""
 
 import pytest
 from hypothesis import given, settings
