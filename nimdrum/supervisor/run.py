@@ -11,7 +11,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.base.log import event, format_event, get_logger
+from nimdrum.base.log import event, get_logger
 from nimdrum.base.secret import secrets_among
 from nimdrum.base.settings import PREFIX
 from nimdrum.engines.causes import API_SERVERS_REFUSED
@@ -144,7 +144,7 @@ class Supervisor:
 
     def _carry_out(self) -> None:
         action, phase = self._action, self._life.phase
-        log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
+        event(log, f"engine.{phase.value.lower()}", **self._facts())
         self._record.changed()
         if action is Action.PREPARE and self._preparing:
             self._preparing.start()
