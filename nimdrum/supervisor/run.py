@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from nimdrum.base.errors import SupervisorError
 from nimdrum.base.log import event, get_logger
@@ -206,8 +207,8 @@ class Supervisor:
             prepared=self._life.prepared or self._plan.prepared,
         )
 
-    def _facts(self) -> dict[str, object]:
-        facts: dict[str, object] = {"line": self._plan.line}
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"line": self._plan.line}
         if self._life.phase is Phase.RUNNING and self._watch:
             facts |= {"model": self._watch.model, "port": self._engine.port}
         if self._life.phase in (Phase.BACKOFF, Phase.FATAL, Phase.STALLED):
