@@ -22,7 +22,7 @@ from nimdrum.base.errors import (
 )
 from nimdrum.base.files import check_output
 from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_output
-from nimdrum.base.log import event, get_logger
+from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
 from nimdrum.base.parameters import not_a_parameter
 from nimdrum.base.secret import credential_values
@@ -136,6 +136,8 @@ def load_model(code_dir: str) -> Any:
     hosting = read_hosting(code_dir)
     if PREPARING in hosting.environ:
         return PREPARING
+    if hosting.json_logs:
+        log_as_json()
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
     settings = load_settings(hosting.code_dir)

@@ -44,6 +44,9 @@ class Hosting:
     environ: Mapping[str, str] = field(repr=False)
     values_file: Path | None = None
     """DRUM's --runtime-params-file."""
+    page: bool = False
+    """The page for people is served."""
+    json_logs: bool = False
 
 
 def read_hosting(
@@ -60,8 +63,7 @@ def read_hosting(
         code_dir=model_dir_of(code_dir),
         server=len(argv) > 1 and argv[1] == "server",
         gunicorn_master=find_master() if gunicorn else None,
-        error_server="--with-error-server" in argv
-        or environ.get("WITH_ERROR_SERVER", "").lower() in ("1", "true", "yes"),
+        error_server="--with-error-server" in argv or _is_on(environ, "WITH_ERROR_SERVER"),
         target_column=_target_column(environ.get("TARGET_NAME", "")),
         request_timeout_sec=_worker_timeout(environ) if gunicorn else None,
         drum_port=_port(_option(argv, "--address") or environ.get("ADDRESS", "")),
@@ -69,6 +71,8 @@ def read_hosting(
         state_root=_state_root(environ),
         environ=dict(environ),
         values_file=Path(values) if values else None,
+        page=_is_on(environ, "NIMDRUM_PAGE"),
+        json_logs=environ.get("NIMDRUM_LOG_FORMAT", "").strip().lower() == "json",
     )
 
 
@@ -94,6 +98,10 @@ def gunicorn_master(parent: int) -> int:
         return parent if b"gunicorn" in Path(f"/proc/{parent}/cmdline").read_bytes() else 0
     except OSError:
         return 0
+
+
+def _is_on(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").strip().lower() in ("1", "true", "yes")
 
 
 def _target_column(name: str) -> str:

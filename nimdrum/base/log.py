@@ -1,6 +1,8 @@
-"""Log lines as events with fields: `engine.ready after_sec=212 model=llama`."""
+"""Log lines as events with fields: `engine.ready after_sec=212 model=llama`, or the same as JSON, one object a line."""
 
+import json
 import logging
+from datetime import datetime, timezone
 from typing import Any
 
 
@@ -19,7 +21,7 @@ def get_logger(name: str) -> logging.Logger:
 def event(log: logging.Logger, name: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log the event `name` with `fields` as `key=value`, values with blanks quoted."""
     if log.isEnabledFor(level):
-        log.log(level, "%s", format_event(name, fields))
+        log.log(level, "%s", format_event(name, fields), extra={"event": name, "fields": fields})
 
 
 def format_event(name: str, fields: dict[str, Any]) -> str:
@@ -38,3 +40,30 @@ def _format(value: Any) -> str:
             + '"'
         )
     return text
+
+
+class JsonFormatter(logging.Formatter):
+    """`time` (RFC 3339, UTC), `level`, `logger`, `message`; an event has `event` and `fields` too, an error `error`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if name := getattr(record, "event", None):
+            line |= {"event": name, "fields": getattr(record, "fields", {})}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_as_json() -> None:
+    """From now on the package's own lines in this process are JSON, on standard error."""
+    base = logging.getLogger("nimdrum")
+    if base.propagate:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter())
+        base.addHandler(handler)
+        base.propagate = False  # else DRUM's handler would write them a second time

@@ -80,6 +80,7 @@ def _begin(kind: EngineKind, settings: Settings, hosting: Hosting) -> EnginePlan
         network=_those(NETWORK, hosting),
         verify_ssl=settings.verify_ssl,
         drum_port=hosting.drum_port,
+        json_logs=hosting.json_logs,
     )
 
 

@@ -98,6 +98,8 @@ class EnginePlan:
     verify_ssl: bool = True
     drum_port: int | None = None
     """Where DRUM listens or soon will: not for the engine."""
+    json_logs: bool = False
+    """The supervisor writes its lines, and the engine's, as JSON."""
     other_ports: tuple[int, ...] = ()
     """Ports that the engine also listens on and that must be free."""
     api_servers: str = ""

@@ -1,6 +1,7 @@
 """The way through: a frame of prompts in, a frame of answers out."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ from nimdrum.session.counters import Tally, count_rows
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import note_rows, rows_span
 
+COUNT_EVERY_SEC = 1.0
+
 
 def score_frame(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Answers to the prompt column of `frame`, by position: moderation may have left gaps in its index.
@@ -39,21 +42,41 @@ def score_frame(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
         asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
         for index, result in zip(asked, _answers(rows, asked, model) if asked else [], strict=True):
             results[index] = result
-        tally = _tally(results)
-        note_rows(tally)
+        note_rows(_tally(results))
     if model.hosting.server:
-        count_rows(model, tally)
+        count_rows(model, _tally([EMPTY_PROMPT] * (len(results) - len(asked))))
     return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning)
+
+
+class _Counted:
+    """Counts rows while their call goes on, so that who looks at a server sees what it does."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._fresh: list[Result] = []
+        self._told = time.monotonic()
+
+    def done(self, result: Result) -> None:
+        if self._model.hosting.server:
+            self._fresh.append(result)
+
+    def tell(self, every_sec: float = 0.0) -> None:
+        """Add what is new to the counters, unless that was done within `every_sec`."""
+        if self._fresh and time.monotonic() - self._told >= every_sec:
+            count_rows(self._model, _tally(self._fresh))
+            self._fresh, self._told = [], time.monotonic()
 
 
 def _tally(results: Sequence[Result]) -> Tally:
     answers = [result for result in results if isinstance(result, Completion)]
+    failures = [result.kind for result in results if isinstance(result, RowFailure)]
     return Tally(
         answered=len(answers),
-        failed=len(results) - len(answers),
+        failed=len(failures),
         prompt_tokens=sum(answer.prompt_tokens or 0 for answer in answers),
         completion_tokens=sum(answer.completion_tokens or 0 for answer in answers),
         finish_reasons=tuple(sorted({answer.finish_reason or "none" for answer in answers})),
+        errors=Counter(failures),
     )
 
 
@@ -95,17 +118,23 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
             traffic.close_idle()  # DRUM opens the answers' file next
 
     call = Call(len(asked), send, request_deadline)
-    progress = Progress(len(asked), lambda: traffic.window.in_flight)
+    progress, counted = Progress(len(asked), lambda: traffic.window.in_flight), _Counted(model)
+
+    def done(result: Result) -> None:
+        progress.done(result)
+        counted.done(result)
 
     def tick() -> None:
         progress.tick()
+        counted.tell(COUNT_EVERY_SEC)
         if caller.gone():
             raise CallerGoneError
 
     try:
-        return run_rows(call, lambda: traffic.begin(call, endpoint), end, in_loop, progress.done, tick)
+        return run_rows(call, lambda: traffic.begin(call, endpoint), end, in_loop, done, tick)
     finally:
         progress.close()
+        counted.tell()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from nimdrum.scoring.rows import Call, Turns
 from nimdrum.scoring.window import Window, bounded
 from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
+from nimdrum.session.counters import show_window
 from nimdrum.system.descriptors import connections_left
 
 WaitReady = Callable[[float, Callable[[], bool]], Endpoint]
@@ -240,4 +241,5 @@ def traffic_to(attachment: Attachment, max_concurrency: int, batch_share: float 
         window = Window(bounded(plan.bounds, max_concurrency, connections_left()))
         made = Traffic(window, Gate(attachment.wait_ready), plan.metrics, batch_share)
         traffic = _traffic.setdefault(key, made)
+        show_window(attachment.run_dir.path, lambda: (window.in_flight, window.size))
     return traffic

@@ -6,9 +6,9 @@ each request.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nimdrum.base.errors import SupervisorError
@@ -32,6 +32,8 @@ class Tally:
     completion_tokens: int
     finish_reasons: tuple[str, ...]
     """Each that occurred, once."""
+    errors: Mapping[str, int] = field(default_factory=dict)
+    """Failed rows by kind."""
 
 
 class Counters:
@@ -79,11 +81,26 @@ def counters(model: Model) -> Counters:
 
 
 def count_rows(model: Model, tally: Tally) -> None:
-    """The rows of one prediction."""
-    sums = {
+    """Rows of predictions."""
+    sums: dict[Sample, int] = {
         ("nimdrum_rows_total", (("outcome", "answered"),)): tally.answered,
         ("nimdrum_rows_total", (("outcome", "failed"),)): tally.failed,
         ("nimdrum_tokens_total", (("kind", "prompt"),)): tally.prompt_tokens,
         ("nimdrum_tokens_total", (("kind", "completion"),)): tally.completion_tokens,
+        **{("nimdrum_row_errors_total", (("kind", kind),)): count for kind, count in tally.errors.items()},
     }
     counters(model).add({sample: float(value) for sample, value in sums.items()})
+
+
+_windows: dict[str, Callable[[], tuple[int, int]]] = {}
+
+
+def show_window(run_dir: Path, look: Callable[[], tuple[int, int]]) -> None:
+    """`look` gives how many rows this process has in flight at that engine, and how many it may have."""
+    _windows[str(run_dir)] = look
+
+
+def window_of(model: Model) -> tuple[int, int] | None:
+    """Rows in flight and their most, of the process that is asked; None where it has sent no rows yet."""
+    look = _windows.get(str(model.attachment.run_dir.path))
+    return look() if look else None

@@ -9,9 +9,10 @@ import signal
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from nimdrum.base.errors import SupervisorError
-from nimdrum.base.log import event, format_event, get_logger
+from nimdrum.base.log import event, get_logger
 from nimdrum.base.secret import secrets_among
 from nimdrum.base.settings import PREFIX
 from nimdrum.engines.causes import API_SERVERS_REFUSED
@@ -144,7 +145,7 @@ class Supervisor:
 
     def _carry_out(self) -> None:
         action, phase = self._action, self._life.phase
-        log.info("%s", format_event(f"engine.{phase.value.lower()}", self._facts()))
+        event(log, f"engine.{phase.value.lower()}", **self._facts())
         self._record.changed()
         if action is Action.PREPARE and self._preparing:
             self._preparing.start()
@@ -206,8 +207,8 @@ class Supervisor:
             prepared=self._life.prepared or self._plan.prepared,
         )
 
-    def _facts(self) -> dict[str, object]:
-        facts: dict[str, object] = {"line": self._plan.line}
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"line": self._plan.line}
         if self._life.phase is Phase.RUNNING and self._watch:
             facts |= {"model": self._watch.model, "port": self._engine.port}
         if self._life.phase in (Phase.BACKOFF, Phase.FATAL, Phase.STALLED):

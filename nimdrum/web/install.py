@@ -12,6 +12,7 @@ from nimdrum.web import bodies, error_answers, metrics
 from nimdrum.web.health import ROUTES as HEALTH_ROUTES
 from nimdrum.web.health import health
 from nimdrum.web.metrics import CONTENT_TYPE
+from nimdrum.web.page import is_of_page, page
 from nimdrum.web.pass_through import METHODS, pass_through
 from nimdrum.web.stream import STREAM, Ending
 
@@ -29,7 +30,7 @@ PASS_THROUGH = ("/nim/", "/directAccess/")
 LOOP_DETECTED = 508
 BEGAN = "nimdrum_began"
 DONE = "nimdrum_done"
-UNCOUNTED = (None, "health", "metrics")
+UNCOUNTED = (None, "health", "metrics", "page")
 
 log = get_logger("web")
 
@@ -38,6 +39,8 @@ def route_of(path: str) -> str | None:
     """Our word for a path below the URL prefix; None for one that is DRUM's alone. Pure."""
     if path in HEALTH_ROUTES:
         return "health"
+    if is_of_page(path):
+        return "page"
     return "nim" if path.startswith(PASS_THROUGH) else ROUTES.get(path)
 
 
@@ -126,6 +129,10 @@ def _answer(model: Model, route: str, path: str, prefix: str, via: str) -> Any:
     from flask import request
 
     reading = request.method in ("GET", "HEAD")
+    if route in ("health", "page") and reading and model.hosting.page:
+        answer = page(model, prefix, path, "text/html" in request.headers.get("Accept", ""))
+        if answer is not None:
+            return answer
     if route == "health":
         return health(model.attachment.state(), trouble=model.attachment.trouble) if reading else None
     if route == "metrics":

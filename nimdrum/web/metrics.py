@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from nimdrum import __version__
-from nimdrum.engines.work import Metrics, find_page
+from nimdrum.engines.work import Page, find_page
 from nimdrum.session.attach import Endpoint
-from nimdrum.session.counters import Labels, Sample, counters
+from nimdrum.session.counters import Labels, Sample, counters, window_of
 from nimdrum.session.exchange import Ask, Exchange, ExchangeError
 from nimdrum.session.model import Model
 from nimdrum.supervisor.state import EngineState, Phase
@@ -36,7 +36,10 @@ FAMILIES = {
     "nimdrum_requests_total": Family("counter", "Requests that DRUM answered, by route and HTTP status."),
     "nimdrum_request_seconds": Family("histogram", "Time from a request to the end of its answer, by route."),
     "nimdrum_rows_total": Family("counter", "Rows of predictions, by outcome."),
+    "nimdrum_row_errors_total": Family("counter", "Failed rows of predictions, by kind of row error."),
     "nimdrum_tokens_total": Family("counter", "Tokens of predicted rows, by kind."),
+    "nimdrum_rows_in_flight": Family("gauge", "Rows that the DRUM process which answers this has at the engine."),
+    "nimdrum_window_rows": Family("gauge", "How many rows that process may have in flight."),
 }
 SECONDS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
@@ -105,12 +108,11 @@ LARGEST_PAGE = 16 << 20
 def page(model: Model) -> str:
     """All metrics as Prometheus text."""
     state = model.attachment.state()
-    engine = ""
-    if state is not None and state.phase is Phase.RUNNING:
-        engine = engine_lines(
-            _engine_page(Endpoint(state.host, state.port, state.model or ""), model.attachment.plan.metrics)
-        )
+    found = engine_page(model, state)
+    engine = engine_lines(found.text) if found else ""
     samples = {**state_samples(state, time.time()), **counters(model).read()}
+    if window := window_of(model):
+        samples["nimdrum_rows_in_flight", ()], samples["nimdrum_window_rows", ()] = map(float, window)
     samples["nimdrum_engine_metrics_up", ()] = float(bool(engine))
     return render(samples) + engine
 
@@ -135,8 +137,11 @@ def count_request(model: Model, route: str, status: int, seconds: float) -> None
     counters(model).add({**changes, **observation("nimdrum_request_seconds", (("route", route),), seconds)})
 
 
-def _engine_page(endpoint: Endpoint, metrics: Metrics) -> str:
-    """The engine's own metrics, or nothing where it has none (or not now)."""
+def engine_page(model: Model, state: EngineState | None) -> Page | None:
+    """The engine's own metrics, or None where it has none (or not now)."""
+    if state is None or state.phase is not Phase.RUNNING:
+        return None
+    endpoint = Endpoint(state.host, state.port, state.model or "")
 
     def get(path: str) -> bytes | None:
         try:
@@ -150,5 +155,4 @@ def _engine_page(endpoint: Endpoint, metrics: Metrics) -> str:
         finally:
             exchange.close()
 
-    page = find_page(get, metrics)
-    return page.text if page else ""
+    return find_page(get, model.attachment.plan.metrics)
