@@ -43,10 +43,10 @@ def _error(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _events(body: bytes) -> list[Any]:
-    """Each kind of event in its order: how many tokens come in one is not held fixed."""
+    """Each kind of event, by its first: how many tokens come in one, and which choice is ahead, is not held fixed."""
     data = [block.removeprefix("data: ") for block in body.decode().split("\n\n") if block]
     return _without_repeats([text if text == "[DONE]" else value_shape(json.loads(text)) for text in data])
 
 
 def _without_repeats(shapes: list[Any]) -> list[Any]:
-    return [shape for i, shape in enumerate(shapes) if i == 0 or shape != shapes[i - 1]]
+    return [shape for i, shape in enumerate(shapes) if shape not in shapes[:i]]

@@ -157,7 +157,8 @@ def pack(stream: IO[bytes]) -> None:
     for line in stream:
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         record = {"time": now, "level": "INFO", "message": line.decode("utf-8", "replace").rstrip()}
-        print(json.dumps(record), flush=True)
+        sys.stdout.write(json.dumps(record) + "\n")  # in one piece: another thread writes too
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

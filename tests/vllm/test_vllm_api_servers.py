@@ -1,0 +1,87 @@
+"""The real vLLM with two API servers, tools switched on, and a log of JSON lines: an engine of its own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm_world import MODEL, PARAMETERS, Engine, frame_of, vllm_world
+
+from nimdrum.scoring.score import score_frame
+from nimdrum.web.chat import complete
+
+LOOK_UP = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Looks up a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 12}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def wide(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Ended before the other engine starts, where pytest keeps the order of the files."""
+    flags = "--enable-auto-tool-choice --tool-call-parser hermes"
+    environ = {"NIM_PASSTHROUGH_ARGS": flags, "NIM_JSONL_LOGGING": "true"}
+    with vllm_world(tmp_path_factory.mktemp("wide"), installation, **environ) as world:
+        engine = Engine(world, {**PARAMETERS, "api_server_count": 2})
+        engine.model()
+        yield engine
+
+
+def test_there_are_two(wide: Engine) -> None:
+    """By vLLM's own titles; and both say that they are up, in lines of JSON."""
+    assert len(wide.processes("VLLM::ApiServer")) == 2
+    records = [json.loads(line) for line in wide.log().splitlines() if line.startswith("{")]
+    assert sum("Application startup complete" in record["message"] for record in records) == 2
+
+
+def test_any_of_them_tells_of_all(wide: Engine) -> None:
+    """Each look is a connection of its own, so now to one and now to the other; both tell the same of what runs."""
+    with wide.in_flight(), wide.in_flight(), wide.in_flight():
+        wide.wait_for_work(lambda work: work.running == 3)
+        assert [wide.work().running for _ in range(12)] == [3] * 12
+    wide.wait_for_work(lambda work: work.running == 0)
+    assert [wide.work().running for _ in range(12)] == [0] * 12
+
+
+def test_rows_go_through_both(wide: Engine) -> None:
+    """All are answered, in their order."""
+    prompts = [f"Say the number {i}." for i in range(24)]
+    out = score_frame(frame_of(prompts), wide.model(max_tokens=6, temperature=0))
+    assert set(out["row_error"]) == {""}
+    assert set(out["attempts"]) == {1}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_is_called(wide: Engine, stream: bool) -> None:
+    """A named tool: the arguments follow its schema, in the fields that OpenAI's clients read."""
+    fields: dict[str, Any] = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Look up Paris."}],
+        "max_tokens": 60,
+        "temperature": 0,
+        "tools": [LOOK_UP],
+        "tool_choice": {"type": "function", "function": {"name": "look_up"}},
+        "stream": stream,
+    }
+    answer = complete(fields, wide.model())
+    if stream:
+        deltas = [
+            call for chunk in answer for choice in chunk.choices for call in choice["delta"].get("tool_calls") or []
+        ]
+        name = "".join(call["function"].get("name") or "" for call in deltas)
+        arguments = "".join(call["function"].get("arguments") or "" for call in deltas)
+    else:
+        (call,) = answer.choices[0]["message"]["tool_calls"]
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+    assert name == "look_up"
+    assert set(json.loads(arguments)) == {"city"}
