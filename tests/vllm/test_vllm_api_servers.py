@@ -38,10 +38,11 @@ def wide(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_there_are_two(wide: Engine) -> None:
-    """By vLLM's own titles; and both say that they are up, in lines of JSON."""
-    assert len(wide.processes("VLLM::ApiServer")) == 2
-    records = [json.loads(line) for line in wide.log().splitlines() if line.startswith("{")]
-    assert sum("Application startup complete" in record["message"] for record in records) == 2
+    """By vLLM's own titles and words, in lines of JSON."""
+    assert len(wide.processes("VLLM::APIServer")) == 2
+    said = [json.loads(line)["message"] for line in wide.log().splitlines() if line.startswith("{")]
+    assert sum("Started 2 API server processes" in line for line in said) == 1
+    assert sum("Application startup complete" in line for line in said) == 2
 
 
 def test_any_of_them_tells_of_all(wide: Engine) -> None:
@@ -75,13 +76,8 @@ def test_a_tool_is_called(wide: Engine, stream: bool) -> None:
     }
     answer = complete(fields, wide.model())
     if stream:
-        deltas = [
-            call for chunk in answer for choice in chunk.choices for call in choice["delta"].get("tool_calls") or []
-        ]
-        name = "".join(call["function"].get("name") or "" for call in deltas)
-        arguments = "".join(call["function"].get("arguments") or "" for call in deltas)
+        calls = [call for chunk in answer for choice in chunk.choices for call in choice.delta.tool_calls or []]
     else:
-        (call,) = answer.choices[0]["message"]["tool_calls"]
-        name, arguments = call["function"]["name"], call["function"]["arguments"]
-    assert name == "look_up"
-    assert set(json.loads(arguments)) == {"city"}
+        calls = answer.choices[0].message.tool_calls
+    assert "".join(call.function.name or "" for call in calls) == "look_up"
+    assert set(json.loads("".join(call.function.arguments or "" for call in calls))) == {"city"}

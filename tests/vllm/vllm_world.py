@@ -92,7 +92,7 @@ class Engine:
         pid = self.state().engine_pid
         assert pid is not None
         found = psutil.Process(pid).children(recursive=True)
-        return [process for process in found if title in _title(process)]
+        return [process for process in found if title.lower() in _title(process).lower()]
 
     @contextlib.contextmanager
     def in_flight(self, **fields: Any) -> Iterator[http.client.HTTPConnection]:
