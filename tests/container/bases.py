@@ -136,7 +136,7 @@ def _system(sandbox: Sandbox, suite: str) -> str:
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
     tar = f"{INSIDE}/tmp/{suite}.tar"
     sandbox.run(
-        *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=ca-certificates,python3"),
+        *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt,ca-certificates,python3"),
         *("--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"', *leave_out),
         *(f"--customize-hook={hook}" for hook in hooks),
         *(suite, tar, *(f"{INSIDE}/tmp/{sources.name}/{path.name}" for path in sorted(sources.iterdir()))),

@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 CHAT = "/v1/chat/completions"
 MODEL = "smollm2"
 MAX_MODEL_LEN = 2048
-ANSWER_SEC = 180.0
+ANSWER_SEC = 300.0
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from nimdrum.supervisor.state import EngineState
 
 READY_SEC = 600.0
 """One start takes 80 s on two quiet cores."""
-ANSWER_SEC = 180.0
+ANSWER_SEC = 300.0
 STALL_SEC = 60
 """A first request with log probabilities was seen to take 16 s without a token."""
 SLOTS = 8
