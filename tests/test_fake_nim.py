@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_nim.bodies import ENGINE_DEAD
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import build_image
 from fake_nim.run import DEADLINE_SEC, HOST, Running, fake_nim, is_fake, wait_for
@@ -313,9 +314,10 @@ def test_a_completion_and_its_record(tmp_path: Path) -> None:
         assert got["id"] == "chatcmpl-abc-1"
         contents = [choice["message"]["content"] for choice in got["choices"]]
         assert contents == ["echo: good morning", "echo-1: good morning"]
-        assert got["usage"] == {"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8}
+        usage = {name: number for name, number in got["usage"].items() if number is not None}
+        assert usage == {"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8}
         counted = [fake.metric("prompt_tokens_total"), fake.metric("generation_tokens_total")]
-        assert counted == [2, 6]
+        assert counted == [4, 6]  # as vLLM counts: the prompt once for each choice
         (record,) = [line for line in fake.requests() if line["path"] == CHAT]
         assert record["body"]["messages"][0]["content"] == "good morning"
         assert record["headers"]["x-request-id"] == "abc-1"
@@ -504,6 +506,14 @@ def test_a_thousand_requests_in_flight(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_each_choice_takes_a_slot(tmp_path: Path) -> None:
+    """As in vLLM: three choices are three that run, and a request whose choices do not all fit waits."""
+    with fake_nim(tmp_path, FakeNimConfig(max_num_seqs=4, hang_prompts_containing="hang")) as fake:
+        with in_flight(fake, "hang", n=3), in_flight(fake, "hang", n=2):
+            wait_for_load(fake, 3, 2)
+        wait_for_load(fake, 0, 0)
+
+
 def test_health_is_slow_only_under_load(tmp_path: Path) -> None:
     """slow_health_sec holds the health route back while a request is in the engine, and not otherwise."""
     config = FakeNimConfig(slow_health_sec=600.0, hang_prompts_containing="hang")
@@ -526,15 +536,15 @@ def test_health_is_slow_only_under_load(tmp_path: Path) -> None:
 def test_connection_reset_in_mid_body(tmp_path: Path, stream: bool) -> None:
     """reset_count completions end in a TCP reset after half the body; the next one is whole."""
     record_dir = str(tmp_path / "record")
-    config = FakeNimConfig(reset_count=1, answer_tokens=20, record_dir=record_dir, record_requests=True)
+    config = FakeNimConfig(reset_count=1, answer_tokens=200, record_dir=record_dir, record_requests=True)
     with fake_nim(tmp_path, config) as fake:
         with in_flight(fake, "hello", stream=stream) as (sock,):
             got = b""
             with pytest.raises(ConnectionResetError):
                 while data := sock.recv(65_536):
                     got += data
-        assert b"pad17" not in got
-        assert b"pad17" in fake.chat("hello", stream=stream).body
+        assert b"pad197" not in got
+        assert b"pad197" in fake.chat("hello", stream=stream).body
         seen = [(line["status"], line["complete"]) for line in fake.requests() if line["path"] == CHAT]
         assert seen == [(200, False), (200, True)]
 
@@ -569,7 +579,7 @@ def test_dead_engine_in_a_living_process(tmp_path: Path, line: str) -> None:
         assert fake.chat("hello").status == 200
         got = [fake.chat("hello") for _ in range(2)]
         assert [one.status for one in got] == [500, 500]
-        assert "Engine loop is not running. Inspect the stacktrace" in error_of(line, got[0].json())["message"]
+        assert error_of(line, got[0].json())["message"] == ENGINE_DEAD[line]
         assert fake.get("/v1/health/ready").status == 503
         assert fake.get("/v1/health/live").status == 200
         assert fake.process.poll() is None

@@ -10,8 +10,13 @@ MODELS_PATH = "/v1/models"
 SYSTEM_ROLES = ("system", "developer")
 SHOWN_CHARACTERS = 500
 LARGEST_READ = 1_000_000
-DEAD_MARKS = ("engine loop is not running", "enginedeaderror", "engine process failed")
-"""How NIM 1.x says that its engine is dead: with a 500 that has no other mark."""
+DEAD_MARKS = (
+    "engine loop is not running",
+    "enginedeaderror",
+    "engine process failed",
+    "enginecore encountered an issue",
+)
+"""How NIM 1.x (the first three) and vLLM (the last) say that their engine is dead: a 500 has no other mark."""
 
 
 def with_system_prompt(messages: Sequence[Any], system_prompt: str | None) -> list[Any]:

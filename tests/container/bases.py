@@ -3,20 +3,25 @@
 They hold this machine's package configuration and certificates, so they are never published.
 """
 
+import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import fake_nim
+import requests
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import CONFIG_NAME, build_image
 from sandbox import INSIDE, Sandbox
 
+UBUNTU = ("jammy", "noble")  # 22.04 and 24.04, which NIM's images stand on
 OTHER_SUITES = {"bookworm": "trixie", "trixie": "bookworm", "jammy": "noble", "noble": "jammy"}
+LOOK_SEC = 30.0
 FAKE_AT = Path("/opt/nim/fake_nim")
 PROFILES = "Compatible with system and runnable:\n- 0123456789abcdef (fake-bf16-tp1)"
 NIM_2X_FOLDERS = tuple(
@@ -44,6 +49,19 @@ def find_python(version: str) -> Interpreter | None:
         found, _, prefix = done.stdout.strip().partition(" ")
         if found == version and prefix != "/usr":
             return Interpreter(version, Path(prefix))
+    return None
+
+
+def find_ubuntu(suite: str) -> str | None:
+    """Where Ubuntu's packages of `suite` come from, as a line for apt: the place beside Debian's on this machine's mirror.
+
+    None where there is none. Debian has no package with Ubuntu's keys, so the line says that they are not looked for.
+    """
+    for path in _package_sources():
+        for mirror in re.findall(r"(https?://\S+)/debian(?=/?\s)", path.read_text(encoding="utf-8")):
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{mirror}/ubuntu/dists/{suite}/InRelease", timeout=LOOK_SEC).ok:
+                    return f"deb [trusted=yes] {mirror}/ubuntu {suite} main universe\n"
     return None
 
 
@@ -105,9 +123,12 @@ def _system(sandbox: Sandbox, suite: str) -> str:
         return name
     sources = sandbox.folder / "tmp" / f"sources-{suite}"
     sources.mkdir()
-    for path in _package_sources():
-        text = path.read_text(encoding="utf-8").replace(_own_suite(), suite)
-        (sources / path.name).write_text(text, encoding="utf-8")
+    if suite in UBUNTU and _own_suite() not in UBUNTU:
+        (sources / "ubuntu.list").write_text(find_ubuntu(suite) or "", encoding="utf-8")
+    else:
+        for path in _package_sources():
+            text = path.read_text(encoding="utf-8").replace(_own_suite(), suite)
+            (sources / path.name).write_text(text, encoding="utf-8")
     hooks = [f"copy-in {path} /usr/local/share/ca-certificates" for path in _own_certificates()]
     hooks.append('chroot "$1" update-ca-certificates')
     if Path("/etc/pip.conf").exists():
@@ -115,7 +136,7 @@ def _system(sandbox: Sandbox, suite: str) -> str:
     leave_out = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale")]
     tar = f"{INSIDE}/tmp/{suite}.tar"
     sandbox.run(
-        *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=ca-certificates,python3"),
+        *("mmdebstrap", "--mode=root", "--variant=minbase", "--include=apt,ca-certificates,python3"),
         *("--dpkgopt=force-unsafe-io", '--aptopt=Acquire::Languages "none"', *leave_out),
         *(f"--customize-hook={hook}" for hook in hooks),
         *(suite, tar, *(f"{INSIDE}/tmp/{sources.name}/{path.name}" for path in sorted(sources.iterdir()))),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bases import Interpreter, find_python, nim_base, other_suite
+from bases import Interpreter, find_python, find_ubuntu, nim_base, other_suite
 from sandbox import INSIDE, Sandbox, missing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -62,12 +62,13 @@ def context(sandbox: Sandbox) -> Path:
 
 @pytest.fixture(scope="session")
 def images(sandbox: Sandbox, context: Path, measured: list[str]) -> dict[str, Image]:
-    """Our image for each line of NIM: 1.x on this machine's distribution, 2.x on Python 3.12.
+    """Our image for each line of NIM: 1.x on this machine's distribution, 2.x on Ubuntu 24.04, as NVIDIA's is.
 
-    Where this machine has no Python 3.12 to copy, 2.x is on another release of the distribution, with its own Python.
+    Where there is no Ubuntu to be had, 2.x is on Python 3.12, or on another release with its own Python.
     """
-    python = find_python("3.12")
-    suite = None if python else other_suite()
+    suite = "noble" if find_ubuntu("noble") else None
+    python = None if suite else find_python("3.12")
+    suite = suite or (None if python else other_suite())
     return {
         "1.x": our_image(sandbox, context, measured, "1.x"),
         "2.x": our_image(sandbox, context, measured, "2.x", python, suite),

@@ -80,3 +80,28 @@ def test_who_may_write_where(sandbox: Sandbox, image: Image, user: str) -> None:
     ours = (*WRITTEN_AT_RUN_TIME, "/opt/nim")
     script = f"for path in {' '.join(ours + NOT_OURS_TO_WRITE)}; do [ ! -w $path ] || echo $path; done"
     assert run_once(sandbox, image, script, f"--user={user}").split() == list(ours)
+
+
+def test_what_ubuntu_has_otherwise_than_debian(sandbox: Sandbox, image: Image) -> None:
+    """What the Dockerfile and the start script rest on, on each base: sh is dash, no `python` but ours, certificates."""
+    script = """
+        set -e
+        readlink -f /bin/sh
+        env PATH=/usr/bin:/bin sh -c 'command -v python || echo no python'
+        test -s /etc/ssl/certs/ca-certificates.crt && echo certificates
+        command -v python
+        . /etc/os-release && echo "$ID $VERSION_CODENAME"
+    """
+    shell, none, certificates, ours, system = run_once(sandbox, image, script).splitlines()
+    assert (shell.rpartition("/")[2], none, certificates) == ("dash", "no python", "certificates")
+    assert ours == "/opt/venv/bin/python"
+    assert system.split()[0] in ("debian", "ubuntu")
+
+
+def test_python3_venv_is_added_where_it_is_missing(sandbox: Sandbox, image: Image) -> None:
+    """Debian and Ubuntu split it off; a base whose Python makes virtual environments gets nothing from apt."""
+    alone = ("--rm", "--network=none", "--entrypoint=sh", image.base)
+    able = "/usr/bin/python3 -c 'import ensurepip' 2>/dev/null && echo able || echo unable"
+    added = 'dpkg-query -W -f="\\${Status}" python3-venv 2>/dev/null || true'
+    could = sandbox.podman("run", *alone, "-c", able) == "able"
+    assert run_once(sandbox, image, added) == ("" if could else "install ok installed")

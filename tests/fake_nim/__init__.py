@@ -12,6 +12,7 @@ JSON file.
     app.py       routes and phases (loading, ready)
     chat.py      the completion route
     checks.py    what is refused
+    values.py    of that, values that cannot be
     text.py      tokens, and what is answered
     bodies.py    in which shape
     faults.py    what breaks when

@@ -43,6 +43,8 @@ class App:
             return await self._health(path)
         if not self.ready:
             return Reply(503, bodies.nginx_html(503), HTML)
+        if self._config.line == "2.x" and len(request.body) > self._config.largest_body:
+            return Reply(413, bodies.nginx_html(413), HTML)
         if path == COMPLETIONS and method == "POST":
             return await self._completions.handle(request, connection)
         if path == COMPLETIONS or (path in self._pages and method != "GET"):
@@ -71,5 +73,10 @@ class App:
     def _metrics(self) -> bytes:
         engine = self._engine
         return bodies.metrics(
-            self._names[0], len(engine.running), engine.waiting, engine.prompt_tokens, engine.generated()
+            self._names[0],
+            engine.running,
+            engine.waiting,
+            engine.prompt_tokens,
+            engine.generated(),
+            engine.ended,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .checks import Chat
@@ -12,7 +13,12 @@ from .text import Choice
 
 Json = dict[str, Any]
 
-ENGINE_DEAD = "Engine loop is not running. Inspect the stacktrace to find the original error: RuntimeError('fake')."
+ENGINE_DEAD = {
+    "1.x": "Engine loop is not running. Inspect the stacktrace to find the original error: RuntimeError('fake').",
+    "2.x": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+}
+FINGERPRINT = "vllm-fake"
+ENDS = ("stop", "length", "abort", "error", "repetition")
 DONE = b"data: [DONE]\n\n"
 RELEASES = {"1.x": "1.8.4", "2.x": "2.0.5"}
 _CREATED = 1_700_000_000  # a fixed time: answers are deterministic
@@ -45,8 +51,14 @@ def health(line: str, word: str) -> Json:
     return body if line == "1.x" else {**body, "status": word}
 
 
+_ALLOWED = ("create_engine", "fine_tuning", "logprobs", "sampling", "search_indices", "view")
+
+
 def models(names: tuple[str, ...], max_model_len: int) -> Json:
-    common = {"object": "model", "created": _CREATED, "owned_by": "vllm", "parent": None, "permission": []}
+    allowed = {f"allow_{name}": name != "fine_tuning" for name in _ALLOWED}
+    head = {"id": "modelperm-fake", "object": "model_permission", "created": _CREATED}
+    permission = {**head, **allowed, "organization": "*", "group": None, "is_blocking": False}
+    common = {"object": "model", "created": _CREATED, "owned_by": "vllm", "parent": None, "permission": [permission]}
     data = [{"id": name, "root": names[0], "max_model_len": max_model_len, **common} for name in names]
     return {"object": "list", "data": data}
 
@@ -74,29 +86,62 @@ def usage(chat: Chat, choices: list[Choice]) -> Json:
 def completion(config: FakeNimConfig, id_: str, chat: Chat, choices: list[Choice]) -> Json:
     listed = []
     for index, choice in enumerate(choices):
-        message: Json = {"role": "assistant", "content": choice.content, "tool_calls": []}
+        message: Json = {"role": "assistant", "content": choice.content, **dict.fromkeys(_MESSAGE_NULLS)}
         if config.reasoning:
             message[config.reasoning_field] = config.reasoning
-        listed.append({"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason})
+        one: Json = {"index": index, "message": message, "logprobs": logprobs(chat, choice.tokens or [])}
+        listed.append({**one, "finish_reason": choice.finish_reason, **dict.fromkeys(_CHOICE_NULLS)})
     return {
         "id": id_,
         "object": "chat.completion",
         "created": _CREATED,
         "model": chat.model,
         "choices": listed,
-        "usage": usage(chat, choices),
+        "system_fingerprint": FINGERPRINT,
+        "usage": {**usage(chat, choices), **dict.fromkeys(_USAGE_NULLS)},
+        **dict.fromkeys(_ANSWER_NULLS),
     }
 
 
+_MESSAGE_NULLS = ("refusal", "annotations", "audio", "function_call", "reasoning")
+_CHOICE_NULLS = ("stop_reason", "token_ids", "routed_experts")
+_USAGE_NULLS = ("prompt_tokens_details", "completion_tokens_details")
+_ANSWER_NULLS = (
+    *("service_tier", "prompt_logprobs", "prompt_token_ids", "prompt_text"),
+    *("kv_transfer_params", "ec_transfer_params", "metrics"),
+)
+
+
+def logprobs(chat: Chat, tokens: list[str]) -> Json | None:
+    """Of each token, where they were asked for; every token is equally likely."""
+    if chat.top_logprobs is None:
+        return None
+    rows = [{"token": token, "logprob": -1.0, "bytes": list(token.encode("utf-8", "replace"))} for token in tokens]
+    return {"content": [{**row, "top_logprobs": [row] * chat.top_logprobs} for row in rows]}
+
+
+def opening(id_: str, chat: Chat, index: int) -> bytes:
+    """The first event of a choice, before any token."""
+    choice = {"index": index, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+    nulls = dict.fromkeys(("prompt_token_ids", "prompt_text"))
+    return event({**_chunk_head(id_, chat), "choices": [choice], **nulls})
+
+
 def chunk(id_: str, chat: Chat, index: int, delta: Json, finish_reason: str | None = None) -> bytes:
-    """One server-sent event of a stream."""
-    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return event({**_chunk_head(id_, chat), "choices": [choice]})
+    """One event of a stream: a token, the last of a choice with the reason why it is the last."""
+    tokens = [delta["content"]] if delta.get("content") else []
+    choice: Json = {"index": index, "delta": delta, "logprobs": logprobs(chat, tokens) if tokens else None}
+    choice |= {"finish_reason": finish_reason, "token_ids": None}
+    if not finish_reason:
+        return event({**_chunk_head(id_, chat), "choices": [choice]})
+    last = {} if chat.include_usage else {"system_fingerprint": FINGERPRINT}
+    return event({**_chunk_head(id_, chat), "choices": [{**choice, "stop_reason": None}], **last})
 
 
 def usage_chunk(id_: str, chat: Chat, choices: list[Choice]) -> bytes:
     """The last event before [DONE] where include_usage was asked for: no choices, the usage."""
-    return event({**_chunk_head(id_, chat), "choices": [], "usage": usage(chat, choices)})
+    told = {"choices": [], "usage": usage(chat, choices), "system_fingerprint": FINGERPRINT}
+    return event({**_chunk_head(id_, chat), **told})
 
 
 def _chunk_head(id_: str, chat: Chat) -> Json:
@@ -108,16 +153,21 @@ def event(body: Json) -> bytes:
     return b"data: " + encode(body) + b"\n\n"
 
 
-def metrics(name: str, running: int, waiting: int, prompt_tokens: int, generation_tokens: int) -> bytes:
-    """A Prometheus page with vLLM's names."""
-    rows = (
-        ("num_requests_running", "gauge", running),
-        ("num_requests_waiting", "gauge", waiting),
-        ("prompt_tokens_total", "counter", prompt_tokens),
-        ("generation_tokens_total", "counter", generation_tokens),
+def metrics(
+    name: str, running: int, waiting: int, prompt_tokens: int, generation_tokens: int, ended: Mapping[str, int]
+) -> bytes:
+    """A Prometheus page with vLLM's names; `ended` has how many choices ended for which reason."""
+    whole = f'engine="0",model_name="{name}"'
+    reasons = {f'engine="0",finished_reason="{reason}",model_name="{name}"': ended.get(reason, 0) for reason in ENDS}
+    rows: tuple[tuple[str, str, Mapping[str, int]], ...] = (
+        ("num_requests_running", "gauge", {whole: running}),
+        ("num_requests_waiting", "gauge", {whole: waiting}),
+        ("prompt_tokens_total", "counter", {whole: prompt_tokens}),
+        ("generation_tokens_total", "counter", {whole: generation_tokens}),
+        ("request_success_total", "counter", reasons),
     )
     lines = []
-    for metric, kind, value in rows:
+    for metric, kind, values in rows:
         lines.append(f"# TYPE vllm:{metric} {kind}")
-        lines.append(f'vllm:{metric}{{engine="0",model_name="{name}"}} {float(value)}')
+        lines += [f"vllm:{metric}{{{labels}}} {float(value)}" for labels, value in values.items()]
     return ("\n".join(lines) + "\n").encode()

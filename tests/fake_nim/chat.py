@@ -51,7 +51,7 @@ class Completions:
         number = next(self._numbers)
         self._crash_if_due()
         if self.engine_is_dead():
-            return self._error(500, "InternalServerError", bodies.ENGINE_DEAD)
+            return self._error(500, "InternalServerError", bodies.ENGINE_DEAD[self._config.line])
         fault = fault_at(self._config, number)
         if fault is Fault.FAIL:
             return self._failure()
@@ -82,14 +82,14 @@ class Completions:
                 self._on_trouble()
                 await asyncio.get_running_loop().create_future()  # until the client goes away
             if self.engine_is_dead():
-                return self._error(500, "InternalServerError", bodies.ENGINE_DEAD)
+                return self._error(500, "InternalServerError", bodies.ENGINE_DEAD[self._config.line])
             if chat.stream:
                 whole = await self._stream(id_, chat, choices, job, connection, reset=reset)
             else:
                 await self._engine.until(job.due(job.tokens))
         if not chat.stream:
             if self.engine_is_dead():
-                return self._error(500, "InternalServerError", bodies.ENGINE_DEAD)
+                return self._error(500, "InternalServerError", bodies.ENGINE_DEAD[self._config.line])
             reply = Reply(200, bodies.encode(bodies.completion(self._config, id_, chat, choices)))
             whole = not reset
             if whole:
@@ -97,6 +97,7 @@ class Completions:
             else:
                 connection.send_half_and_reset(reply)
         if whole:
+            self._engine.ended.update(choice.finish_reason for choice in choices)
             self._count_answered()
         return None
 
@@ -105,7 +106,7 @@ class Completions:
     ) -> bool:
         """Send the answer as events; False when it was cut by a reset or by the engine's death."""
         connection.start_stream()
-        first = b"".join(bodies.chunk(id_, chat, i, {"role": "assistant", "content": ""}) for i in range(chat.n))
+        first = b"".join(bodies.opening(id_, chat, i) for i in range(chat.n))
         if self._config.reasoning:
             thought = {self._config.reasoning_field: self._config.reasoning}
             first += b"".join(bodies.chunk(id_, chat, i, thought) for i in range(chat.n))
@@ -114,7 +115,8 @@ class Completions:
         while sent < last:
             await self._engine.until(job.due(sent + 1))
             if self.engine_is_dead():
-                dead = bodies.error(self._config.line, 500, "InternalServerError", bodies.ENGINE_DEAD)
+                words = bodies.ENGINE_DEAD[self._config.line]
+                dead = bodies.error(self._config.line, 500, "InternalServerError", words)
                 connection.send_chunk(bodies.event(dead) + bodies.DONE)
                 connection.end_stream()
                 return False
@@ -124,7 +126,8 @@ class Completions:
         if reset:
             connection.reset()
             return False
-        tail = b"".join(bodies.chunk(id_, chat, i, {}, choice.finish_reason) for i, choice in enumerate(choices))
+        blank = ((i, choice) for i, choice in enumerate(choices) if not choice.tokens)
+        tail = b"".join(bodies.chunk(id_, chat, i, {}, choice.finish_reason) for i, choice in blank)
         if chat.include_usage:
             tail += bodies.usage_chunk(id_, chat, choices)
         connection.send_chunk(tail + bodies.DONE)
@@ -164,7 +167,7 @@ class Completions:
 def _events(id_: str, chat: Chat, choices: list[Choice], start: int, stop: int) -> bytes:
     """The events of token positions start..stop-1, choice by choice within a position."""
     return b"".join(
-        bodies.chunk(id_, chat, index, {"content": choice.tokens[position]})
+        bodies.chunk(id_, chat, index, {"content": choice.tokens[position]}, choice.reason_at(position))
         for position in range(start, stop)
         for index, choice in enumerate(choices)
         if choice.tokens is not None and position < len(choice.tokens)

@@ -1,8 +1,8 @@
 """What the engine refuses before it runs a completion. Pure: bytes in, a Chat or a Refusal out.
 
-Status, type and param are what vLLM answers; the sentences are only like its own. The lines differ: 1.x
-refuses fields it does not know and a prompt that leaves no room for max_tokens; 2.x ignores the former and
-cuts the answer to the room that is left.
+Status, type, param and the first words are what vLLM answers (tests/contract holds both side by side). The lines
+differ: 1.x refuses fields it does not know and a prompt that leaves no room for max_tokens; 2.x ignores the former
+and cuts the answer to the room that is left.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from .config import FakeNimConfig
 from .text import count_tokens
+from .values import JSON_TYPES, wrong_value
 
 CHARS_PER_TOKEN = 16  # a prompt with more characters than this times max_model_len is refused uncounted
 
@@ -51,6 +52,7 @@ class Chat:
     n: int
     stream: bool
     include_usage: bool
+    top_logprobs: int | None
 
 
 class _Refused(Exception):
@@ -77,16 +79,19 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except json.JSONDecodeError as error:
-        raise _invalid(f"body.{error.pos}", "JSON decode error") from None
+        if not raw:
+            raise _invalid("body", "missing", "Field required") from None
+        raise _invalid(f"body.{error.pos}", "json_invalid", "JSON decode error") from None
     except ValueError:
-        raise _invalid("body", "not UTF-8") from None
+        raise _invalid("body", "json_invalid", "not UTF-8") from None
     if not isinstance(body, dict):
-        raise _invalid("body", "Input should be a valid dictionary")
+        raise _invalid("body", "model_attributes_type", "Input should be a valid dictionary")
     return body
 
 
-def _invalid(param: str, message: str) -> _Refused:
-    return _Refused(f"1 validation error: {message}", param=param, type="Bad Request")
+def _invalid(param: str, kind: str, message: str, errors: str = "1 validation error") -> _Refused:
+    text = f"{errors}: {{'type': {kind!r}, 'loc': {tuple(param.split('.'))}, 'msg': {message!r}}}"
+    return _Refused(text, param=param, type="Bad Request")
 
 
 def _check_fields(body: dict[str, Any], line: str) -> None:
@@ -97,12 +102,18 @@ def _check_fields(body: dict[str, Any], line: str) -> None:
     for name in ("max_tokens", "max_completion_tokens", "n"):
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise _invalid(f"body.{name}", "Input should be a valid integer")
+            raise _invalid(f"body.{name}", "int_parsing", "Input should be a valid integer")
     value = body.get("temperature")
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-        raise _invalid("body.temperature", "Input should be a valid number")
-    if not isinstance(body.get("messages"), list):
-        raise _invalid("body.messages", "Field required")
+        raise _invalid("body.temperature", "float_parsing", "Input should be a valid number")
+    if "messages" not in body:
+        raise _invalid("body.messages", "missing", "Field required")
+    if not isinstance(body["messages"], list):
+        raise _invalid("body.messages", "list_type", "Input should be a valid list")
+    for number, message in enumerate(body["messages"]):
+        if line == "2.x" and isinstance(message, dict) and message.get("content", "") is None:
+            param = f"body.messages.{number}.ChatCompletionDeveloperMessageParam.content"
+            raise _invalid(param, "string_type", "Input should be a valid string", "12 validation errors")
 
 
 def _check_values(body: dict[str, Any], config: FakeNimConfig) -> int:
@@ -111,14 +122,23 @@ def _check_values(body: dict[str, Any], config: FakeNimConfig) -> int:
     temperature = body.get("temperature")
     if n < 1:
         raise _Refused(f"n must be at least 1, got {n}.")
-    if temperature is not None and (temperature < 0 or (temperature > 2 and config.line == "2.x")):
-        raise _Refused(f"temperature must be in [0, 2], got {float(temperature)}.", param="temperature")
+    if config.line == "2.x" and (wrong := wrong_value(body)):
+        raise _Refused(wrong.message, param=wrong.param)
+    if temperature is not None and temperature < 0:
+        raise _Refused(f"temperature must be non-negative, got {float(temperature)}.", param="temperature")
     if n > 1 and config.refuse_n == "always":
         raise _Refused(f"This engine does not support more than one choice, got n={n}.")
     if n > 1 and config.refuse_n == "greedy" and temperature == 0:
         raise _Refused(f"n must be 1 when using greedy sampling, got {n}.")
-    if body.get("tools") and body.get("tool_choice", "auto") == "auto":
+    choice = body.get("tool_choice", "auto")
+    if body.get("tools") and choice == "auto":
         raise _Refused('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    if body.get("tools") and isinstance(choice, dict):
+        name = (choice.get("function") or {}).get("name")
+        raise _Refused(f'tool_choice=function "{name}" requires --tool-call-parser to be set')
+    schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
+    if schema.get("type", "object") not in JSON_TYPES:
+        raise _Refused(f"Grammar error: Invalid type: {schema['type']}")
     return 1 if config.refuse_n == "ignore" else n
 
 
@@ -159,17 +179,18 @@ def _chat(body: dict[str, Any], config: FakeNimConfig, model: str, n: int, max_m
         n=n,
         stream=bool(body.get("stream")),
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
     )
 
 
 def _message_text(message: Any, model: str) -> str:
     if not isinstance(message, dict):
-        raise _invalid("body.messages", "Input should be a valid dictionary")
+        raise _invalid("body.messages", "model_type", "Input should be a valid dictionary")
     content = message.get("content")
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        raise _invalid("body.messages", "Input should be a valid string")
+        raise _invalid("body.messages", "string_type", "Input should be a valid string")
     if any(part.get("type") != "text" for part in content):
         raise _Refused(f"{model} is not a multimodal model")
     return "\n".join(str(part.get("text", "")) for part in content)

@@ -39,7 +39,7 @@ class FakeNimConfig:
     # The engine.
     seconds_per_token: float = 0.0
     prefill_sec: float = 0.0
-    max_num_seqs: int = 256  # requests that run together (a request with n > 1 is one); the rest wait in order
+    max_num_seqs: int = 256  # choices that run together (a request with n > 1 is so many); the rest wait in order
     max_model_len: int = 4096  # NIM_MAX_MODEL_LEN in the environment overrides it
     metrics: bool = True
     slow_health_sec: float = 0.0  # delay of the health routes while a request runs or waits
@@ -52,7 +52,8 @@ class FakeNimConfig:
     reasoning_field: str = "reasoning_content"  # newer engines: "reasoning"
 
     # Refusals.
-    refuse_n: str = "never"  # "greedy": n > 1 with temperature 0; "always": n > 1; "ignore": one choice comes back
+    refuse_n: str = ""  # of n > 1: "never"; "greedy": at temperature 0; "always"; "ignore": one choice comes back
+    largest_body: int = 1 << 20  # 2.x: a larger request gets 413 from the proxy, nginx's own bound
     poison: str = ""  # prompts with this text: 400
     rate_limit_after: int | None = None
     rate_limit_count: int = 1
@@ -83,6 +84,7 @@ class FakeNimConfig:
         object.__setattr__(self, "must_write", tuple(self.must_write))
         if self.record_dir is not None:
             object.__setattr__(self, "record_dir", str(Path(self.record_dir).absolute()))
+        object.__setattr__(self, "refuse_n", self.refuse_n or ("greedy" if self.line == "2.x" else "never"))
         if self.line not in LINES:
             raise ValueError(f"line must be one of {LINES}, got {self.line!r}")
         if self.refuse_n not in REFUSE_N:

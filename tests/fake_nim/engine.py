@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """A request in the engine: `tokens` is the length of its longest choice, `width` how many it has."""
+    """A request in the engine: `tokens` is the length of its longest choice, `width` how many it has: each takes a slot."""
 
     prompt_tokens: int
     tokens: int
@@ -40,23 +40,27 @@ class Job:
 
 
 class Engine:
-    """Slots for `limit` running jobs; the rest wait, first come first served."""
+    """Slots for `limit` running choices; the rest wait, first come first served. vLLM counts choices, not requests: it
+    makes a sequence of its own of each. Unlike there all choices of a request begin together.
+    """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self.clock = clock
-        self.running: set[Job] = set()
+        self.jobs: set[Job] = set()
+        self.running = 0
+        self.ended: Counter[str] = Counter()
         self._waiting: deque[tuple[asyncio.Future[None], Job]] = deque()
         self._prompt_tokens = 0
         self._generated = 0
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return sum(job.width for _, job in self._waiting)
 
     @property
     def busy(self) -> bool:
-        return bool(self.running or self._waiting)
+        return bool(self.jobs or self._waiting)
 
     @property
     def prompt_tokens(self) -> int:
@@ -65,12 +69,12 @@ class Engine:
     def generated(self) -> int:
         """All tokens so far, those of running jobs included. Never goes down."""
         now = self.clock()
-        return self._generated + sum(job.done(now) * job.width for job in self.running)
+        return self._generated + sum(job.done(now) * job.width for job in self.jobs)
 
     @contextlib.asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[None]:
         """Wait for a slot and hold it for `job`; it is given back however the block ends."""
-        if len(self.running) < self.limit and not self._waiting:
+        if self._has_room(job) and not self._waiting:
             self._start(job)
         else:
             await self._wait(job)
@@ -91,7 +95,7 @@ class Engine:
         try:
             await turn
         except asyncio.CancelledError:
-            if job in self.running:  # the slot was handed over in the same turn of the loop
+            if job in self.jobs:  # the slot was handed over in the same turn of the loop
                 self._leave(job)
             elif (turn, job) in self._waiting:
                 self._waiting.remove((turn, job))
@@ -99,13 +103,18 @@ class Engine:
 
     def _start(self, job: Job) -> None:
         job.started = self.clock()
-        self._prompt_tokens += job.prompt_tokens
-        self.running.add(job)
+        self._prompt_tokens += job.prompt_tokens * job.width
+        self.jobs.add(job)
+        self.running += job.width
+
+    def _has_room(self, job: Job) -> bool:
+        return not self.jobs or self.running + job.width <= self.limit
 
     def _leave(self, job: Job) -> None:
-        self.running.discard(job)
+        self.jobs.remove(job)
+        self.running -= job.width
         self._generated += job.done(self.clock()) * job.width
-        while self._waiting and len(self.running) < self.limit:
+        while self._waiting and self._has_room(self._waiting[0][1]):
             turn, following = self._waiting.popleft()
             if not turn.cancelled():
                 self._start(following)

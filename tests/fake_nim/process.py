@@ -37,13 +37,13 @@ def environment_error(line: str, env: Mapping[str, str]) -> str | None:
 
 
 def flags_error(config: FakeNimConfig, env: Mapping[str, str]) -> str | None:
-    """What the engine says of its flags where it cannot start with them, or None: vLLM's own sentences. Pure."""
+    """What the engine says of its flags where it cannot start with them, or None: the sentences of vLLM 0.32. Pure."""
     flags = [] if config.line == "1.x" else shlex.split(env.get("NIM_PASSTHROUGH_ARGS", ""))
     if config.refuse_flag and (refused := _from_flag(flags, config.refuse_flag)):
         return f"vllm: error: unrecognized arguments: {' '.join(refused)}"
     count = api_server_count(config.line, env)
     if count > 1 and "--headless" in flags:
-        return f"ValueError: --api-server-count={count} cannot be used with --headless (no API servers are started)."
+        return f"ValueError: --api-server-count={count} cannot be used with --headless (no API servers are started in headless mode)."
     if count > 1 and env.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "0") not in ("", "0"):
         return "ValueError: VLLM_ALLOW_RUNTIME_LORA_UPDATING cannot be used with api_server_count > 1"
     return None

@@ -32,6 +32,10 @@ class Choice:
     def content(self) -> str | None:
         return None if self.tokens is None else "".join(self.tokens)
 
+    def reason_at(self, position: int) -> str | None:
+        """Why it ended, at the position of its last token; None before."""
+        return self.finish_reason if self.tokens and position == len(self.tokens) - 1 else None
+
 
 def answer(config: FakeNimConfig, prompt: str, last_user: str, limit: int, index: int) -> Choice:
     """Choice `index` for a prompt, at most `limit` tokens. Deterministic; choices of one request differ.

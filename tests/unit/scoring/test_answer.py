@@ -256,7 +256,17 @@ def test_a_strange_usage_loses_no_answer(usage: Any) -> None:
             True,
             id="1.x",
         ),
-        pytest.param(500, nested("EngineDeadError()", "InternalServerError", code=500), True, id="vLLM"),
+        pytest.param(500, nested("EngineDeadError()", "InternalServerError", code=500), True, id="an exception's name"),
+        pytest.param(
+            500,
+            nested(
+                "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+                "InternalServerError",
+                code=500,
+            ),
+            True,
+            id="vLLM 0.32",
+        ),
         pytest.param(500, nested("something else", "InternalServerError", code=500), False, id="another 500"),
         pytest.param(503, nested("Engine loop is not running", code=503), False, id="503"),
     ],
