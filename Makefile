@@ -124,7 +124,7 @@ adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (abo
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
 
 # One process: nearly all tests share one start of vLLM, which takes one to three minutes.
-vllm: $(VENV)/.dev $(VLLM)/.installed  ## The real vLLM on this CPU, in NIM 3's layout, through our hooks (needs nginx; 15 minutes from nothing)
+vllm: $(VENV)/.dev $(VLLM)/.installed  ## The real vLLM on this CPU, in NIM 3's layout, through our hooks (needs nginx)
 	@command -v nginx >/dev/null || { [ "$$(id -u)" -eq 0 ] && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
 		{ echo "vllm: nginx is missing; install it (Debian: nginx-light)" >&2; exit 1; }
