@@ -25,6 +25,7 @@ from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_out
 from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
 from nimdrum.base.parameters import not_a_parameter
+from nimdrum.base.releases import installed, untried
 from nimdrum.base.secret import credential_values
 from nimdrum.base.settings import Settings, load_settings, unknown_values
 from nimdrum.engines.choose import plan_engine
@@ -126,7 +127,7 @@ def load_model(code_dir: str) -> Any:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
-    runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
+    runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises ReleaseError,
     SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
     `drum score` the command ends instead. Called from a user's load_model it has nothing to do: the engine comes after.
     """
@@ -140,6 +141,8 @@ def load_model(code_dir: str) -> Any:
         log_as_json()
     if hosting.gunicorn_master == 0:
         raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
+    for sentence in untried(installed()):
+        log.warning("%s", sentence)
     settings = load_settings(hosting.code_dir)
     for sentence in unknown_values(hosting.code_dir, hosting.environ, hosting.values_file):
         log.warning("%s", sentence)
