@@ -31,7 +31,7 @@ from nimdrum.base.settings import Settings, load_settings, unknown_values
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.load_model import load_model_step
 from nimdrum.engines.plan import LOAD_MODEL, PREPARING, EnginePlan
-from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
+from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine, watch_owners
 from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
 from nimdrum.session.model import Model, openai_client
@@ -139,8 +139,8 @@ def load_model(code_dir: str) -> Any:
         return PREPARING
     if hosting.json_logs:
         log_as_json()
-    if hosting.gunicorn_master == 0:
-        raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
+    if 0 in (hosting.gunicorn_master, hosting.gunicorn_starter):
+        raise SupervisorError("gunicorn's master, or its DRUM, ended while this worker started: the worker ends too.")
     for sentence in untried(installed()):
         log.warning("%s", sentence)
     settings = load_settings(hosting.code_dir)
@@ -173,6 +173,7 @@ def load_model(code_dir: str) -> Any:
         raise
     if hosting.server:
         watch_engine(hosting, model.attachment)
+        watch_owners(hosting)
     _loaded = model
     return model
 
