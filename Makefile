@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INPUT ?= examples/prompts.csv
 OUTPUT ?= build/answers.csv
+CELL ?=
 COLUMN ?= promptText
 PORT ?= 8080
 # More arguments for DRUM. A --runtime-params-file among them decides all parameters, those that make sets below too:
@@ -32,8 +33,8 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test adversary models chaos chaos-sample container vllm check quick format format-check lint \
-	layers types parameters bench audit lock lock-vllm clean
+.PHONY: help venv score serve test adversary models chaos chaos-sample matrix matrix-ends container vllm check quick \
+	format format-check lint layers types parameters bench audit lock lock-vllm clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -105,7 +106,8 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 
 test: $(VENV)/.dev  ## The tests, but for those that have a target of their own
 	@echo "== test: pytest $(PYTEST_ARGS)"
-	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m "not chaos and not container and not adversary and not vllm"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) \
+		-m "not chaos and not container and not adversary and not vllm and not matrix"
 
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
@@ -114,6 +116,16 @@ chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random ki
 models: $(VENV)/.dev  ## Every kind of model on top of the image, on both lines of NIM, in every mode of DRUM (about 10 minutes)
 	@echo "== models: pytest tests/edge/test_models.py"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/edge/test_models.py
+
+# Cells whose Python is not on this machine are skipped. The first run makes 24 environments, with packages that uv keeps.
+matrix: $(VENV)/.dev  ## Pythons, DRUMs, openais, modes and NIMs in pairs; CELL=37 runs one (docs/compatibility.md)
+	@echo "== matrix: pytest tests/matrix"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) --write-page \
+		"tests/matrix$(if $(CELL),/test_matrix.py::test_cell[$(CELL)])"
+
+matrix-ends: $(VENV)/.dev
+	@echo "== matrix: the oldest and the newest of everything; make matrix runs all cells"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) -m ends tests/matrix
 
 chaos-sample: $(VENV)/.dev
 	@echo "== chaos: a sample; make chaos runs all of it"

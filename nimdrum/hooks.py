@@ -25,12 +25,13 @@ from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_out
 from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
 from nimdrum.base.parameters import not_a_parameter
+from nimdrum.base.releases import installed, untried
 from nimdrum.base.secret import credential_values
 from nimdrum.base.settings import Settings, load_settings, unknown_values
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.load_model import load_model_step
 from nimdrum.engines.plan import LOAD_MODEL, PREPARING, EnginePlan
-from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine
+from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine, watch_owners
 from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
 from nimdrum.session.model import Model, openai_client
@@ -126,7 +127,7 @@ def load_model(code_dir: str) -> Any:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
-    runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises
+    runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises ReleaseError,
     SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
     `drum score` the command ends instead. Called from a user's load_model it has nothing to do: the engine comes after.
     """
@@ -138,8 +139,10 @@ def load_model(code_dir: str) -> Any:
         return PREPARING
     if hosting.json_logs:
         log_as_json()
-    if hosting.gunicorn_master == 0:
-        raise SupervisorError("gunicorn's master ended while this worker started, so the worker ends too.")
+    if 0 in (hosting.gunicorn_master, hosting.gunicorn_starter):
+        raise SupervisorError("gunicorn's master, or its DRUM, ended while this worker started: the worker ends too.")
+    for sentence in untried(installed()):
+        log.warning("%s", sentence)
     settings = load_settings(hosting.code_dir)
     for sentence in unknown_values(hosting.code_dir, hosting.environ, hosting.values_file):
         log.warning("%s", sentence)
@@ -170,6 +173,7 @@ def load_model(code_dir: str) -> Any:
         raise
     if hosting.server:
         watch_engine(hosting, model.attachment)
+        watch_owners(hosting)
     _loaded = model
     return model
 

@@ -4,6 +4,7 @@ DRUM has no hook for its own end, and each of its servers ends in another way (d
 """
 
 import atexit
+import contextlib
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ import time
 from typing import Any, NoReturn
 
 from nimdrum.base.errors import NimdrumError
-from nimdrum.base.hosting import Hosting
+from nimdrum.base.hosting import Hosting, parent_of
 from nimdrum.base.log import get_logger
 from nimdrum.session.attach import Attachment, Endpoint, describe_failure
 from nimdrum.session.caller import wait_for_answers
@@ -93,14 +94,12 @@ def watch_engine(hosting: Hosting, attachment: Attachment) -> None:
 
 
 def _watch(hosting: Hosting, attachment: Attachment) -> None:
-    """Bring a killed supervisor back, and end the server when the engine is finally dead or gunicorn's master is."""
+    """Bring a killed supervisor back, and end the server when the engine is finally dead."""
     told: int | None = 0  # the engine whose facts are in the log; an external one has no pid
     seen_at = time.monotonic()
     pause_sec = WATCH_EVERY_SEC
     while True:
         time.sleep(pause_sec)
-        if hosting.gunicorn_master not in (None, os.getppid()):
-            _end_orphaned_worker()
         try:
             state = attachment.state()
             seen_at = time.monotonic() if state else seen_at
@@ -129,6 +128,38 @@ def _halt(hosting: Hosting, attachment: Attachment) -> None:
     if hosting.gunicorn_master is not None and not first_to_halt(attachment.run_dir, hosting.gunicorn_master):
         time.sleep(ORPHAN_GRACE_SEC)  # the master, halted by another one, ends this worker
     os._exit(HALT_GUNICORN)
+
+
+def watch_owners(hosting: Hosting) -> None:
+    """Start the thread that notices the end of those above a gunicorn worker: nobody else tells it in time."""
+    if hosting.gunicorn_master is not None:
+        owners = (hosting.gunicorn_master, hosting.gunicorn_starter)
+        threading.Thread(target=_watch_owners, args=owners, name="nimdrum-owners", daemon=True).start()
+
+
+def _watch_owners(master: int, starter: int | None) -> None:
+    """For as long as the worker lives, also where the error server stands in for a dead engine."""
+    while True:
+        time.sleep(WATCH_EVERY_SEC)
+        if master != os.getppid():
+            _end_orphaned_worker()
+        if starter is not None and _is_orphan(master, starter):
+            _end_orphaned_master(master)
+            starter = None
+
+
+def _is_orphan(master: int, starter: int) -> bool:
+    try:
+        return parent_of(master) != starter
+    except OSError:
+        return False  # gone itself
+
+
+def _end_orphaned_master(master: int) -> None:
+    """End gunicorn: before DRUM 1.17.19 a signal that is to end the server ends the DRUM that started it, no more."""
+    log.critical("The DRUM that started gunicorn is gone; gunicorn ends too.")
+    with contextlib.suppress(OSError):
+        os.kill(master, signal.SIGTERM)
 
 
 def _end_orphaned_worker() -> None:

@@ -72,6 +72,10 @@ def test_config_survives_json_and_refuses_what_it_does_not_know() -> None:
         FakeNimConfig.from_json('{"max_num_seq": 3}')
     with pytest.raises(ValueError, match="line must be"):
         FakeNimConfig(line="4.x")
+    with pytest.raises(ValueError, match="release must be"):
+        FakeNimConfig(line="1.x", release="2.0")
+    with pytest.raises(ValueError, match="release must be"):
+        FakeNimConfig(release="1.99")
     with pytest.raises(ValueError, match="record_dir"):
         FakeNimConfig(crash_once=True)
 

@@ -18,6 +18,10 @@ class SettingsError(NimdrumError, ValueError):
     """A runtime parameter or configuration file is not usable. Names it, never shows a credential."""
 
 
+class ReleaseError(NimdrumError, ImportError):
+    """An installed package is of a release that this one cannot work with."""
+
+
 class EngineNotFoundError(NimdrumError, FileNotFoundError):
     """There is no engine to start here. Lists what was looked for."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nimdrum.base.own import model_dir_of
+from nimdrum.base.releases import DRUM, Release, installed, release_of
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_HOSTS = "localhost,127.0.0.1,::1"
@@ -19,6 +20,9 @@ NETWORK = frozenset(
 PLATFORM_VARIABLES = ("DATAROBOT_ENDPOINT", "DATAROBOT_API_TOKEN", "MLOPS_DEPLOYMENT_ID")
 """What DataRobot tells a deployment's container about itself, a token among it."""
 DEFAULT_WORKER_TIMEOUT_SEC = 600  # DRUM's default for DRUM_CLIENT_REQUEST_TIMEOUT
+OLD_WORKER_TIMEOUT_SEC = 120
+BECOMES_GUNICORN: Release = (1, 17, 19)
+"""The release from which on DRUM's process becomes gunicorn's master. Before, it starts it, and its end is not told."""
 LONGEST_WORKER_TIMEOUT_SEC = 3600
 
 
@@ -47,6 +51,8 @@ class Hosting:
     page: bool = False
     """The page for people is served."""
     json_logs: bool = False
+    gunicorn_starter: int | None = None
+    """Process id of the DRUM that started that master and waits for it; None where DRUM became it, 0 if it is gone."""
 
 
 def read_hosting(
@@ -54,18 +60,26 @@ def read_hosting(
     environ: Mapping[str, str] = os.environ,
     argv: Sequence[str] | None = None,
     find_master: Callable[[], int] = lambda: gunicorn_master(os.getppid()),
+    find_starter: Callable[[int], int] = lambda master: gunicorn_starter(master),
+    drum: str | None = None,
 ) -> Hosting:
-    """Read the facts. `argv` is DRUM's command line (gunicorn workers have it in sys.argv too)."""
+    """Read the facts. `argv` is DRUM's command line (gunicorn workers have it in sys.argv too),
+    `drum` its version."""
     argv = sys.argv if argv is None else argv
     gunicorn = "DRUM_GUNICORN_DRUM_ARGS" in environ
+    drum = installed().get(DRUM) if drum is None else drum
+    old = drum is not None and release_of(drum) < BECOMES_GUNICORN
+    worker_sec = OLD_WORKER_TIMEOUT_SEC if old else DEFAULT_WORKER_TIMEOUT_SEC
+    master = find_master() if gunicorn else None
     values = _option(argv, "--runtime-params-file") or environ.get("RUNTIME_PARAMS_FILE")
     return Hosting(
         code_dir=model_dir_of(code_dir),
         server=len(argv) > 1 and argv[1] == "server",
-        gunicorn_master=find_master() if gunicorn else None,
+        gunicorn_master=master,
+        gunicorn_starter=find_starter(master) if master and old else None,
         error_server="--with-error-server" in argv or _is_on(environ, "WITH_ERROR_SERVER"),
         target_column=_target_column(environ.get("TARGET_NAME", "")),
-        request_timeout_sec=_worker_timeout(environ) if gunicorn else None,
+        request_timeout_sec=_worker_timeout(worker_sec) if gunicorn else None,
         drum_port=_port(_option(argv, "--address") or environ.get("ADDRESS", "")),
         image_root=Path(environ.get("NIMDRUM_IMAGE_ROOT", "/")),
         state_root=_state_root(environ),
@@ -100,6 +114,22 @@ def gunicorn_master(parent: int) -> int:
         return 0
 
 
+def gunicorn_starter(master: int) -> int:
+    """The parent of `master` if it is a DRUM, else 0."""
+    try:
+        parent = parent_of(master)
+        command = Path(f"/proc/{parent}/cmdline").read_bytes()
+        return parent if b"drum" in command and b"\0server\0" in command else 0
+    except OSError:
+        return 0
+
+
+def parent_of(pid: int) -> int:
+    """Raises OSError where the process is gone."""
+    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    return int(stat.rpartition(b")")[2].split()[1])  # the name before it may hold blanks
+
+
 def _is_on(environ: Mapping[str, str], name: str) -> bool:
     return environ.get(name, "").strip().lower() in ("1", "true", "yes")
 
@@ -111,18 +141,18 @@ def _target_column(name: str) -> str:
     return name or "resultText"
 
 
-def _worker_timeout(environ: Mapping[str, str]) -> float | None:
+def _worker_timeout(default_sec: float) -> float | None:
     from nimdrum.base.settings import drum_reader
 
     if str(drum_reader("DRUM_GUNICORN_WORKER_CLASS") or "sync").lower() == "gevent":
         return None
     given = drum_reader("DRUM_CLIENT_REQUEST_TIMEOUT")
     try:
-        seconds = DEFAULT_WORKER_TIMEOUT_SEC if given is None else float(given)
+        seconds = default_sec if given is None else float(given)
     except (TypeError, ValueError):
-        seconds = DEFAULT_WORKER_TIMEOUT_SEC
+        seconds = default_sec
     if not 0 <= seconds <= LONGEST_WORKER_TIMEOUT_SEC:
-        seconds = DEFAULT_WORKER_TIMEOUT_SEC  # DRUM ignores what is out of bounds
+        seconds = default_sec  # DRUM ignores what is out of bounds
     return seconds or None
 
 

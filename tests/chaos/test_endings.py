@@ -5,7 +5,6 @@ Each case is one DRUM process with the fake NIM, which has a child that ignores 
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,20 +15,12 @@ import psutil
 import pytest
 import requests
 from conftest import Case
-from drum_process import Drum
+from drum_process import SERVERS, Drum, aftermath, ended
 from edge_world import READY_SEC, World
 from fake_nim.run import wait_for
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
-SERVERS: dict[str, dict[str, Any]] = {
-    "werkzeug 1": {},
-    "werkzeug 3": {"workers": 3},
-    "sync 1": {"worker_class": "sync"},
-    "sync 2": {"worker_class": "sync", "workers": 2},
-    "gevent 1": {"worker_class": "gevent"},
-    "gevent 2": {"worker_class": "gevent", "workers": 2},
-}
 GUNICORN = {name: mode for name, mode in SERVERS.items() if mode.get("worker_class")}
 CHILDREN = {"grandchildren": 1, "grandchildren_ignore_sigterm": True, "grandchildren_own_session": True}
 
@@ -55,30 +46,6 @@ def answer(drum: Drum) -> str:
     """What one row gets, in a word."""
     reply = requests.post(f"{drum.url}/predict/", files={"X": ("x.csv", "promptText\nhello\n")}, timeout=READY_SEC)
     return "answered" if reply.status_code == 200 and reply.json()["predictions"] == ["echo: hello"] else reply.text
-
-
-def port_is_free(drum: Drum) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", int(drum.url.rpartition(":")[2])))
-        except OSError:
-            return False
-    return True
-
-
-def aftermath(world: World, drum: Drum) -> str:
-    """How it ended: the exit code, and that nothing is left."""
-    code = drum.exit_code()
-    world.wait_until_empty()
-    if drum.url:
-        wait_for(lambda: port_is_free(drum), READY_SEC)
-    return f"exit {code}, nothing left"
-
-
-def ended(mode: dict[str, Any], number: signal.Signals) -> str:
-    code = -number if number == signal.SIGKILL else 0 if mode.get("worker_class") else 130
-    return f"exit {code}, nothing left"
 
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT, "SIGKILL": signal.SIGKILL}

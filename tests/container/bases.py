@@ -5,18 +5,16 @@ They hold this machine's package configuration and certificates, so they are nev
 
 import contextlib
 import json
-import os
 import platform
 import re
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import fake_nim
 import requests
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import CONFIG_NAME, build_image
+from interpreters import Interpreter, pythons
 from sandbox import INSIDE, Sandbox
 
 UBUNTU = ("jammy", "noble")  # 22.04 and 24.04, which NIM's images stand on
@@ -30,26 +28,9 @@ NIM_2X_FOLDERS = tuple(
 """Where NIM 2.x writes, by public reports; folders of its image, but for .cache."""
 
 
-@dataclass(frozen=True)
-class Interpreter:
-    """A Python that can be copied into an image: its version, and the folder that holds its bin and lib."""
-
-    version: str
-    prefix: Path
-
-
 def find_python(version: str) -> Interpreter | None:
-    """A Python in a folder of its own on this machine, as pyenv makes them; None where there is none."""
-    on_path = shutil.which(f"python{version}")
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    candidates = [*([on_path] if on_path else []), *pyenv.glob(f"versions/{version}.*/bin/python3")]
-    for candidate in candidates:
-        ask = "import sys, ensurepip; print('%d.%d' % sys.version_info[:2], sys.base_prefix)"
-        done = subprocess.run([str(candidate), "-c", ask], capture_output=True, text=True)
-        found, _, prefix = done.stdout.strip().partition(" ")
-        if found == version and prefix != "/usr":
-            return Interpreter(version, Path(prefix))
-    return None
+    """A Python that can be copied into an image, since it has a folder of its own; None where there is none."""
+    return next((python for python in pythons(version) if python.prefix != Path("/usr")), None)
 
 
 def find_ubuntu(suite: str) -> str | None:

@@ -3,8 +3,8 @@
 import contextlib
 import json
 import signal
+import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,14 @@ import requests
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import free_port, wait_for
 
-DRUM = Path(sys.executable).with_name("drum")
+SERVERS: dict[str, dict[str, Any]] = {
+    "werkzeug 1": {},
+    "werkzeug 3": {"workers": 3},
+    "sync 1": {"worker_class": "sync"},
+    "sync 2": {"worker_class": "sync", "workers": 2},
+    "gevent 1": {"worker_class": "gevent"},
+    "gevent 2": {"worker_class": "gevent", "workers": 2},
+}
 TYPES = {bool: "boolean", int: "numeric", float: "numeric", str: "string", dict: "credential"}
 
 
@@ -73,7 +80,7 @@ def drum(world: World, *arguments: str, code_dir: Path = REPOSITORY, **runtime_p
     environ = {
         **world.environ,
         **parameters(**runtime_parameters),
-        "PATH": f"{DRUM.parent}:{world.environ['PATH']}",
+        "PATH": f"{world.drum.parent}:{world.environ['PATH']}",
         "TARGET_NAME": '"resultText"',  # quoted, as the platform sends it
         "NIMDRUM_IMAGE_ROOT": str(world.image_root),
         "NIMDRUM_STATE_DIR": str(world.state_root),
@@ -81,7 +88,11 @@ def drum(world: World, *arguments: str, code_dir: Path = REPOSITORY, **runtime_p
     common = ("--code-dir", str(code_dir), "--language", "python", "--target-type", "textgeneration")
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(DRUM), *arguments, *common], env=environ, stdout=stream, stderr=subprocess.STDOUT, cwd=world.folder
+            [str(world.drum), *arguments, *common],
+            env=environ,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=world.folder,
         )
     try:
         yield Drum(process, log)
@@ -112,3 +123,27 @@ def drum_server(world: World, *, worker_class: str = "", workers: int = 1, **run
         if running.process.poll() is None:
             running.process.send_signal(signal.SIGTERM)
             running.exit_code()
+
+
+def port_is_free(drum: Drum) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(drum.url.rpartition(":")[2])))
+        except OSError:
+            return False
+    return True
+
+
+def aftermath(world: World, drum: Drum) -> str:
+    """How it ended: the exit code, and that nothing is left."""
+    code = drum.exit_code()
+    world.wait_until_empty()
+    if drum.url:
+        wait_for(lambda: port_is_free(drum), READY_SEC)
+    return f"exit {code}, nothing left"
+
+
+def ended(mode: dict[str, Any], number: signal.Signals) -> str:
+    code = -number if number == signal.SIGKILL else 0 if mode.get("worker_class") else 130
+    return f"exit {code}, nothing left"

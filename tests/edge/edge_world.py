@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nimdrum.session.model import Model
 from nimdrum.system.process import MARKER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+DRUM = Path(sys.executable).with_name("drum")
 KEY = "nvapi-made-up-key-that-must-never-be-printed"
 TOKEN = "made-up-datarobot-token-that-must-never-be-printed"
 STORE_KEY = str(CREDENTIAL["awsSecretAccessKey"])
@@ -40,6 +42,7 @@ class World:
 
     folder: Path
     environ: dict[str, str]
+    drum: Path = DRUM
     models: list[Model] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -64,9 +67,10 @@ class World:
     def record_dir(self) -> Path:
         return self.folder / RECORDS
 
-    def fake(self, **switches: Any) -> Path:
-        """Put a fake NIM with these switches into the image."""
-        return build_image(self.image_root, FakeNimConfig(record_dir=str(self.record_dir), **switches))
+    def fake(self, release: str = "", **switches: Any) -> Path:
+        """Put a fake NIM with these switches into the image: one of `release`, or of a line alone."""
+        config = FakeNimConfig.of(release) if release else FakeNimConfig(line=switches.get("line", "1.x"))
+        return build_image(self.image_root, dataclasses.replace(config, record_dir=str(self.record_dir), **switches))
 
     def hosting(self, **changes: Any) -> Hosting:
         defaults: dict[str, Any] = {
@@ -114,8 +118,9 @@ class World:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
-            mark = str(self.folder)
-            return process.environ().get(MARKER, "").startswith(mark) or any(mark in a for a in process.cmdline())
+            mark, told = str(self.folder), process.environ()
+            mine = any(told.get(name, "").startswith(mark) for name in (MARKER, "NIMDRUM_STATE_DIR"))
+            return mine or any(mark in argument for argument in process.cmdline())
         return False
 
     def wait_until_empty(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from drum_process import DRUM, Drum, parameters
+from drum_process import Drum, parameters
 from edge_world import REPOSITORY, World
 from fake_nim.run import free_port
 
@@ -43,7 +43,7 @@ def start_server(world: World, model: Path, mode: str = "gevent", **runtime_para
     environ = {
         **world.environ,
         **parameters(**MODES[mode], **runtime_parameters),
-        "PATH": f"{programs}:{DRUM.parent}:{world.environ['PATH']}",
+        "PATH": f"{programs}:{world.drum.parent}:{world.environ['PATH']}",
         "CODE_DIR": str(model),
         "ADDRESS": f"127.0.0.1:{port}",
         "NIMDRUM_IMAGE_ROOT": str(world.image_root),

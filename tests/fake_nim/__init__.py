@@ -6,6 +6,7 @@ refuses and in which shape, how it queues, how it breaks and how it dies. What i
 JSON file.
 
     config.py    the switches, and their JSON form
+    releases.py  what tells the releases apart
     image.py     an image tree on disk: wrapper, start script, manifest
     run.py       start and stop the fake from a test
     server.py    the program itself, run by path

@@ -8,6 +8,7 @@ from . import bodies
 from .chat import Completions
 from .config import FakeNimConfig
 from .engine import Engine
+from .releases import RELEASES
 from .wire import HTML, TEXT, Connection, Reply, Request
 
 COMPLETIONS = "/v1/chat/completions"
@@ -31,10 +32,11 @@ class App:
         self._names = names
         self._engine = engine
         self._completions = completions
+        version = RELEASES[config.release or config.line].version
         self._pages = {
             "/v1/models": bodies.models(names, max_model_len),
-            "/v1/version": bodies.version(config.line),
-            "/v1/metadata": bodies.metadata(config.line, names),
+            "/v1/version": bodies.version(version),
+            "/v1/metadata": bodies.metadata(version, names),
         }
 
     async def handle(self, request: Request, connection: Connection) -> Reply | None:

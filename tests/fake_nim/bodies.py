@@ -20,7 +20,6 @@ ENGINE_DEAD = {
 FINGERPRINT = "vllm-fake"
 ENDS = ("stop", "length", "abort", "error", "repetition")
 DONE = b"data: [DONE]\n\n"
-RELEASES = {"1.x": "1.8.4", "2.x": "2.0.5"}
 _CREATED = 1_700_000_000  # a fixed time: answers are deterministic
 
 
@@ -63,14 +62,14 @@ def models(names: tuple[str, ...], max_model_len: int) -> Json:
     return {"object": "list", "data": data}
 
 
-def version(line: str) -> Json:
-    return {"release": RELEASES[line], "api": RELEASES[line]}
+def version(version: str) -> Json:
+    return {"release": version, "api": version}
 
 
-def metadata(line: str, names: tuple[str, ...]) -> Json:
+def metadata(version: str, names: tuple[str, ...]) -> Json:
     info = [{"shortName": name, "modelUrl": f"ngc://fake/{name}"} for name in names]
     return {
-        "version": RELEASES[line],
+        "version": version,
         "modelInfo": info,
         "selectedModelProfileId": "f" * 64,
         "licenseInfo": {},

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .releases import RELEASES
+
 LINES = ("1.x", "2.x")
 REFUSE_N = ("never", "greedy", "always", "ignore")
 
@@ -22,6 +24,7 @@ class FakeNimConfig:
 
     # The image.
     line: str = "1.x"
+    release: str = ""  # one of `releases.RELEASES`; "" has all by which its line is told
     legacy_script_name: bool = False  # 1.x: start-server.sh instead of start_server.sh
     shell_stays: bool = False  # the start script does not exec: it waits and traps TERM, as 1.x does
 
@@ -87,12 +90,21 @@ class FakeNimConfig:
         object.__setattr__(self, "refuse_n", self.refuse_n or ("greedy" if self.line == "2.x" else "never"))
         if self.line not in LINES:
             raise ValueError(f"line must be one of {LINES}, got {self.line!r}")
+        known = RELEASES.get(self.release or self.line)
+        if known is None or known.line != self.line:
+            raise ValueError(f"release must be one of {sorted(RELEASES)} and of its line, got {self.release!r}")
         if self.refuse_n not in REFUSE_N:
             raise ValueError(f"refuse_n must be one of {REFUSE_N}, got {self.refuse_n!r}")
         if self.max_num_seqs < 1 or self.max_model_len < 2:
             raise ValueError("max_num_seqs must be at least 1 and max_model_len at least 2")
         if self.record_dir is None and (self.crash_once or self.record_requests):
             raise ValueError("crash_once and record_requests need a record_dir to write to")
+
+    @classmethod
+    def of(cls, release: str, **switches: Any) -> FakeNimConfig:
+        """What an image of this release is, with these switches besides."""
+        known = RELEASES[release]
+        return cls(**{"line": known.line, "release": release, **known.switches, **switches})
 
     def to_json(self) -> str:
         """The JSON text that `from_json` reads back to an equal config."""

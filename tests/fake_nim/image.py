@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .config import FakeNimConfig
+from .releases import ENTRYPOINT, RELEASES
 
 SERVER = Path(__file__).resolve().with_name("server.py")
 CONFIG_NAME = "fake_nim.json"
@@ -30,14 +31,15 @@ def build_image(
     nim = root.resolve() / "opt/nim"
     _write(nim / CONFIG_NAME, config.to_json())
     config_path = (seen_at or root.resolve()) / "opt/nim" / CONFIG_NAME
-    if config.line == "1.x":
-        _script(root / "opt/nvidia/nvidia_entrypoint.sh", f"echo '{_BANNER}'", 'exec "$@"')
-        (nim / "llm/.venv").mkdir(parents=True, exist_ok=True)
-        _write(root / "etc/nim/config/model_manifest.yaml", _MANIFEST)
-    else:
-        _write(nim / "etc/nginx.conf.template", "# fake\n")
-        _script(nim / "scripts/nginx_env_vars.sh", "true")
-        _write(nim / "etc/default/model_manifest.yaml", _MANIFEST)
+    for name in RELEASES[config.release or config.line].files:
+        if name == ENTRYPOINT:
+            _script(root / name, f"echo '{_BANNER}'", 'exec "$@"')
+        elif name.endswith(".sh"):
+            _script(root / name, "true")
+        elif name.endswith((".yaml", ".template")):
+            _write(root / name, _MANIFEST if name.endswith(".yaml") else "# fake\n")
+        else:
+            (root / name).mkdir(parents=True, exist_ok=True)
     command = shlex.join([python, "-I", "-S", str(server), str(config_path)]) + ' "$@"'
     name = "start-server.sh" if config.line == "1.x" and config.legacy_script_name else "start_server.sh"
     if config.shell_stays:  # a shell runs its trap only after the child in its foreground has ended

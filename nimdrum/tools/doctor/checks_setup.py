@@ -2,6 +2,8 @@
 
 import re
 
+from nimdrum.base.errors import ReleaseError
+from nimdrum.base.releases import DRUM, RANGES, untried
 from nimdrum.engines.tools import PROFILE_ID, Listing, Verdict
 from nimdrum.supervisor.state import Phase
 from nimdrum.system.gpu import gpus_needed
@@ -9,8 +11,6 @@ from nimdrum.tools.doctor.finding import Finding, ok, problem, warning
 from nimdrum.tools.doctor.surroundings import Answer, Packages, Surroundings
 
 PYTHONS = ((3, 10), (3, 13))
-TESTED_DRUM = "1.18.1"
-DRUM = "datarobot-drum"
 HOOKS = ("custom.py", "custom_flask.py")
 SHOWN = 3
 PROFILES_REMEDY = "`python -m nimdrum profiles` lists those of this image"
@@ -175,10 +175,12 @@ def _differs(packages: Packages, name: str) -> bool:
 def check_drum(facts: Surroundings) -> Finding:
     version = facts.packages.value.installed.get(DRUM)
     if version is None:
-        return problem("DRUM is not installed", f"pip install {DRUM}=={TESTED_DRUM}")
-    if version != TESTED_DRUM:
-        return warning(f"DRUM {version}; tested with {TESTED_DRUM}", "pin it, or run `make test` with yours")
-    return ok(f"DRUM {version}")
+        return problem("DRUM is not installed", f"pip install '{DRUM}{RANGES[DRUM]}'")
+    try:
+        newer = untried({name: v for name, v in facts.packages.value.installed.items() if name in RANGES and v})
+    except ReleaseError as error:
+        return problem(str(error))
+    return warning(" ".join(newer), "pin it, or run `make test` with yours") if newer else ok(f"DRUM {version}")
 
 
 def check_code_folder(facts: Surroundings) -> Finding:

@@ -13,12 +13,13 @@ import psutil
 
 from nimdrum.base.errors import NimdrumError
 from nimdrum.base.hosting import Hosting
+from nimdrum.base.releases import DRUM
 from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.nim import registry_keys
 from nimdrum.engines.preflight import not_writable
 from nimdrum.system.ports import port_is_free
-from nimdrum.tools.doctor.checks_setup import DRUM, HOOKS
+from nimdrum.tools.doctor.checks_setup import HOOKS
 from nimdrum.tools.doctor.surroundings import Answer, CodeFolder, Folder, Gpu, Key, Packages, Port
 from nimdrum.weights.folder import Content, content
 

@@ -2,13 +2,17 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from fake_nim.run import wait_for
 
-from nimdrum.base.hosting import Hosting, gunicorn_master, is_drum_score, read_hosting
+from nimdrum.base.hosting import Hosting, gunicorn_master, gunicorn_starter, is_drum_score, parent_of, read_hosting
 
 SCORE = ["drum", "score", "--code-dir", "."]
 SERVER = ["drum", "server", "--code-dir", "."]
@@ -16,8 +20,12 @@ MASTER = 4711
 GUNICORN = {"DRUM_GUNICORN_DRUM_ARGS": "server --code-dir ."}
 
 
-def hosting(environ: dict[str, str] | None = None, argv: list[str] | None = None) -> Hosting:
-    return read_hosting("/opt/code", environ or {}, argv or SCORE, find_master=lambda: MASTER)
+STARTER = 4710
+OLD, NEW = "1.17.18", "1.18.1"
+
+
+def hosting(environ: dict[str, str] | None = None, argv: list[str] | None = None, drum: str = NEW) -> Hosting:
+    return read_hosting("/opt/code", environ or {}, argv or SCORE, lambda: MASTER, lambda master: STARTER, drum)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,36 @@ def test_without_gunicorn_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> 
     """werkzeug's time-out is one of the socket."""
     monkeypatch.setenv("MLOPS_RUNTIME_PARAM_DRUM_CLIENT_REQUEST_TIMEOUT", '{"type":"numeric","payload":60}')
     assert hosting({}, SERVER).request_timeout_sec is None
+
+
+def test_the_older_drum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts gunicorn instead of becoming it, and gives its workers another time."""
+    monkeypatch.delenv("MLOPS_RUNTIME_PARAM_DRUM_CLIENT_REQUEST_TIMEOUT", raising=False)
+    monkeypatch.delenv("MLOPS_RUNTIME_PARAM_DRUM_GUNICORN_WORKER_CLASS", raising=False)
+    seen = [(found.gunicorn_starter, found.request_timeout_sec) for found in map(serving, (OLD, NEW))]
+    assert seen == [(STARTER, 120), (None, 600)]
+    assert hosting({}, SERVER, OLD).gunicorn_starter is None  # werkzeug
+
+
+def serving(drum: str) -> Hosting:
+    return hosting(GUNICORN, SERVER, drum)
+
+
+def test_who_started_gunicorn() -> None:
+    """Its parent, as the kernel tells; not one that is no DRUM, which has the orphans of a DRUM that ended."""
+    assert parent_of(os.getpid()) == os.getppid()
+    script = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    with subprocess.Popen([sys.executable, "-c", script, "drum", "server"]) as starter:
+        try:
+            wait_for(lambda: bool(psutil.Process(starter.pid).children()))
+            (master,) = psutil.Process(starter.pid).children()
+            assert gunicorn_starter(master.pid) == starter.pid
+            starter.kill()
+            wait_for(lambda: gunicorn_starter(master.pid) == 0)
+            master.kill()
+        finally:
+            starter.kill()
+    assert gunicorn_starter(2**22 + 1) == 0  # no process
 
 
 def test_init_is_not_taken_for_the_master() -> None:

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+from fake_nim.config import FakeNimConfig
+from fake_nim.image import build_image
+from fake_nim.releases import RELEASES
 
 from nimdrum.engines.image import find_nim
 
@@ -98,3 +101,14 @@ def test_the_backend_of_an_image(tmp_path: Path, folder: str, backend: str) -> N
 def test_images_without_nim(tmp_path: Path, files: list[str]) -> None:
     """Without a start script there is nothing to start."""
     assert find_nim(image(tmp_path, *files)) is None
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_fakes_releases_are_told(tmp_path: Path, release: str) -> None:
+    """Each image that the tests of releases start is taken for its line and its backend, by its files alone."""
+    script = build_image(tmp_path, FakeNimConfig.of(release))
+    found = find_nim(tmp_path)
+    assert found is not None
+    assert (found.start_script, f"{found.line}.x") == (script, RELEASES[release].line)
+    assert bool(found.entrypoint) == (found.line == 1)
+    assert found.backend == ("sglang" if release == "2.1" else "")

@@ -267,7 +267,9 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (setup.check_packages, versions(click="7"), "warning", "not the locked versions: click 7"),
     (setup.check_packages, versions(click=None), "problem", "not installed: click.*pip install"),
     (setup.check_drum, {}, "ok", "DRUM 1.18.1"),
-    (setup.check_drum, versions(**{"datarobot-drum": "1.19"}), "warning", "1.19; tested with 1.18.1"),
+    (setup.check_drum, versions(**{"datarobot-drum": "1.19"}), "warning", "1.19 is installed; nimdrum was tried with"),
+    (setup.check_drum, versions(**{"datarobot-drum": "1.16.26"}), "problem", "too old for nimdrum.*>=1.17.18,<1.19"),
+    (setup.check_drum, versions(openai="0.28.1"), "problem", "openai 0.28.1.*too old"),
     (setup.check_drum, versions(**{"datarobot-drum": None}), "problem", "not installed"),
     (setup.check_code_folder, {}, "ok", "/opt/code, 90 files"),
     (
