@@ -18,6 +18,7 @@ from nimdrum.base.files import check_output
 from nimdrum.base.parameters import read_parameters
 from nimdrum.base.settings import Settings, drum_reader, load_settings
 from nimdrum.base.values import read_values, strangers
+from nimdrum.engines.choose import AUTO, find_kinds, kind_named
 from nimdrum.scoring.columns import MESSAGES
 from nimdrum.scoring.frame import check_target
 from nimdrum.scoring.reader import read_rows, shown_columns
@@ -33,7 +34,7 @@ Reader = Callable[[str], Any]
 class Asked:
     """What a run was asked for."""
 
-    model_dir: Path
+    model_dir: Path | None
     target: str
     values_file: Path | None = None
     """Values of runtime parameters: it decides all of them, as DRUM's --runtime-params-file does."""
@@ -81,6 +82,9 @@ def look(asked: Asked, settings: Settings | None = None, read: Reader = drum_rea
             asked.model_dir,
             lambda name: values[name] if name in values else None if asked.values_file else read(name),
         )
+        with noting():
+            if settings.engine != AUTO:
+                kind_named(settings.engine, find_kinds())
         if settings.extra_output_columns:
             with noting():
                 check_target(asked.target, settings.n)

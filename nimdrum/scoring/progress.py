@@ -1,4 +1,4 @@
-"""How far it is: a bar on a terminal, a log line every ten seconds elsewhere."""
+"""How far it is: a bar on a terminal, with log lines above it, and a log line every ten seconds elsewhere."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ class Progress:
         self._done = self._failed = self._tokens = 0
         self._bar = tqdm(total=rows, unit="row", file=stream, dynamic_ncols=True) if stream.isatty() else None
 
-    def done(self, result: Result) -> None:
+    def done(self, row: int, result: Result) -> None:
         self._done += 1
         if isinstance(result, Completion):
             self._tokens += result.completion_tokens or 0

@@ -13,6 +13,7 @@ from nimdrum.base.parameters import read_parameters, replace_table, table
 from nimdrum.tools import CODE_DIR
 from nimdrum.tools.code_dir import code_dir
 from nimdrum.tools.doctor.command import doctor
+from nimdrum.tools.score.command import score
 from nimdrum.tools.upload.command import bundle, upload
 from nimdrum.tools.warm.command import profiles, warm
 
@@ -93,5 +94,5 @@ def parameters(target: Path | None, checked: Path | None) -> None:
         raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
 
 
-for _command in (bundle, code_dir, doctor, profiles, upload, warm):  # the ones with a room of their own
+for _command in (bundle, code_dir, doctor, profiles, score, upload, warm):  # the ones with a room of their own
     main.add_command(_command)
