@@ -4,18 +4,22 @@ The supervisor, the engine and llama.cpp write to standard error as they like. W
 goes through a pipe, of which lines come out above it, or not at all.
 """
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
+
+from nimdrum.tools.lines import Kind, kind_of
 
 JOIN_SEC = 1.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -27,7 +31,7 @@ class Screen:
 
     def __init__(self, console: Console, verbose: bool) -> None:
         self.console = console
-        self._verbose = verbose
+        self.shown = {Kind.TOLD, Kind.BACK, Kind.ACCESS, Kind.LOG} if verbose else {Kind.TOLD}
 
     def say(self, text: str, style: str = "") -> None:
         """What the command itself has to say; longer lines stay whole."""
@@ -35,11 +39,11 @@ class Screen:
 
     def log(self, line: str) -> None:
         """What others print."""
-        if self._verbose and line.strip():
+        if kind_of(line) in self.shown:
             self.say(line, "dim")
 
 
-@contextmanager
+@contextlib.contextmanager
 def kept_apart(verbose: bool) -> Iterator[Screen]:
     """Standard error belongs to the screen; what anybody else writes to it is log. SIGTERM ends the block in order."""
     saved = os.dup(2)
@@ -65,6 +69,20 @@ def kept_apart(verbose: bool) -> Iterator[Screen]:
             os.dup2(saved, 2)
             reader.join(JOIN_SEC if verbose else 0)  # its end comes when the last child that has the pipe is gone
             signal.signal(signal.SIGTERM, before)
+
+
+def show_again(text: Callable[[], str], every_sec: float = 1.0) -> None:
+    """Until Ctrl-C: in the same place on a terminal, elsewhere once for each change."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    shown = ""
+    with contextlib.suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
+        while True:
+            if console.is_terminal:
+                live.update(Text(text()), refresh=True)
+            elif (now := text()) != shown:
+                shown = now
+                print(shown, flush=True)
+            time.sleep(every_sec)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

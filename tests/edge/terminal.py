@@ -69,6 +69,11 @@ class Session:
         return self.process.wait(110)
 
 
+def _own_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 @contextlib.contextmanager
 def session(arguments: list[str], environ: Mapping[str, str], cwd: Path, width: int = 80) -> Iterator[Session]:
     """`python -m nimdrum ARGUMENTS` with a terminal of its own; killed at the end."""
@@ -81,7 +86,7 @@ def session(arguments: list[str], environ: Mapping[str, str], cwd: Path, width: 
         stderr=theirs,
         env={**environ, "TERM": "xterm-256color"},
         cwd=cwd,
-        start_new_session=True,
+        preexec_fn=_own_terminal,  # so that Ctrl-C, typed there, is a signal
     )
     os.close(theirs)
     try:

@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from nimdrum.base.hosting import read_hosting
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.row import Result
+from nimdrum.session.attach import describe_progress
+from nimdrum.supervisor.state import Phase, find_engines
 from nimdrum.tools.screen import Screen
 
 REFRESHES_A_SEC = 4.0
@@ -111,3 +116,18 @@ def _clock_time(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def engine_words(code_dir: Path) -> Callable[[], str]:
+    """What the engine that was started last does now, in a few words."""
+    root = read_hosting(code_dir, argv=[]).state_root
+
+    def words() -> str:
+        states: list[Any] = [state for _, state in find_engines(root)]
+        newest = max(states, key=lambda state: state.since, default=None)
+        if newest is None:
+            return "Getting ready"
+        ready = newest.phase is Phase.RUNNING
+        return f"{newest.line}: {'ready' if ready else describe_progress(newest)}"
+
+    return words

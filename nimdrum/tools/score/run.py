@@ -5,7 +5,8 @@ DRUM is given the same code folder and asked as it asks itself; only who reads t
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,14 @@ from typing import Any
 import pandas as pd
 
 from nimdrum.base.errors import NimdrumError
-from nimdrum.base.hosting import read_hosting
-from nimdrum.session.attach import describe_progress
-from nimdrum.supervisor.state import Phase, find_engines
+from nimdrum.lifecycle import EndOfCommand, let_go
+from nimdrum.session.model import Model
 from nimdrum.tools.run_options import code_dir_for_drum
-from nimdrum.tools.score.live_line import LiveLine
+from nimdrum.tools.score.live_line import LiveLine, engine_words
 from nimdrum.tools.screen import Screen, kept_apart
 
 TARGET_TYPE = "textgeneration"
-AS_DRUM_SCORE = ["drum", "score"]
+AS_DRUM_SCORE = ("drum", "score")
 
 
 class RunError(NimdrumError):
@@ -38,64 +38,49 @@ class Answers:
     scoring_sec: float
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """DRUM's predictor after its load_model: the engine is ready."""
+
+    predictor: Any
+    model: Model
+    screen: Screen
+    line: LiveLine
+
+
+@contextmanager
+def loaded(code_dir: Path, verbose: bool) -> Iterator[Loaded]:
+    """Load the model as DRUM does, with a live line. The engine is stopped with the block. Raises RunError."""
+    drum_dir = code_dir_for_drum(code_dir)
+    with kept_apart(verbose) as screen:
+        line = LiveLine(screen, engine_words(code_dir))
+        model: Model | None = None
+        line.start()
+        try:
+            sys.argv = [*AS_DRUM_SCORE]  # so that the hooks end with their own words, and wait for the engine
+            from datarobot_drum.drum.language_predictors.python_predictor.python_predictor import PythonPredictor
+
+            predictor = PythonPredictor()
+            predictor.configure({"target_type": TARGET_TYPE, "__custom_model_path__": str(drum_dir)})
+            model = predictor._model  # what load_model returned; DRUM has no other way to it
+            yield Loaded(predictor, model, screen, line)
+        except EndOfCommand as end:
+            raise RunError(str(end).removeprefix("ERROR: ")) from None
+        finally:
+            line.stop()
+            if model is not None:
+                let_go(model.attachment)
+
+
 def answer_all(code_dir: Path, body: bytes, verbose: bool, use: Callable[[Answers, Screen], object]) -> None:
     """Answer the rows in `body`, and let `use` have the answers. The engine is stopped when this returns.
 
     Raises RunError, and whatever `use` raises.
     """
-    drum_dir = code_dir_for_drum(code_dir)
-    with kept_apart(verbose) as screen:
-        line = LiveLine(screen, engine_words(code_dir))
-        line.start()
-        try:
-            answers = _predict(drum_dir, body, line)
-            line.stop()
-            use(answers, screen)
-        finally:
-            line.stop()
-            _let_go()
-
-
-def _predict(drum_dir: Path, body: bytes, line: LiveLine) -> Answers:
     began = time.monotonic()
-    sys.argv = [*AS_DRUM_SCORE]  # so that the hooks end with their own words, and wait for the engine
-    from datarobot_drum.drum.language_predictors.python_predictor.python_predictor import PythonPredictor
-
-    from nimdrum import hooks
-    from nimdrum.lifecycle import EndOfCommand
-
-    try:
-        predictor = PythonPredictor()
-        predictor.configure({"target_type": TARGET_TYPE, "__custom_model_path__": str(drum_dir)})
+    with loaded(code_dir, verbose) as here:
         ready = time.monotonic()
-        hooks.loaded_model().screen = line
-        frame: pd.DataFrame = predictor.predict(binary_data=body, mimetype=None).combined_dataframe
-    except EndOfCommand as end:
-        raise RunError(str(end).removeprefix("ERROR: ")) from None
-    return Answers(frame, ready - began, time.monotonic() - ready)
-
-
-def _let_go() -> None:
-    from nimdrum import hooks
-    from nimdrum.lifecycle import let_go
-
-    try:
-        model = hooks.loaded_model()
-    except RuntimeError:
-        return  # nothing was started
-    let_go(model.attachment)
-
-
-def engine_words(code_dir: Path) -> Callable[[], str]:
-    """What the engine that was started last does now, in a few words."""
-    root = read_hosting(code_dir, argv=[]).state_root
-
-    def words() -> str:
-        states: list[Any] = [state for _, state in find_engines(root)]
-        newest = max(states, key=lambda state: state.since, default=None)
-        if newest is None:
-            return "Getting ready"
-        ready = newest.phase is Phase.RUNNING
-        return f"{newest.line}: {'ready' if ready else describe_progress(newest)}"
-
-    return words
+        here.model.screen = here.line
+        frame = here.predictor.predict(binary_data=body, mimetype=None).combined_dataframe
+        here.line.stop()
+        use(Answers(frame, ready - began, time.monotonic() - ready), here.screen)
