@@ -28,14 +28,14 @@ NOISE = re.compile(
 """DRUM 1.18.1 and llama.cpp, whole lines as they print them."""
 ACCESS = re.compile(r'^\S+ \S+ \S+ \[[^\]]+\] "[A-Z]+ \S+ HTTP/[\d.]+" \d{3} ')
 TOLD = re.compile(
-    r"\b(WARNING|ERROR|CRITICAL) nimdrum\."
-    r"|\bINFO nimdrum\.supervisor: engine\.(backoff|fatal|stalled)\b"
+    r"^\S+ \S+ (WARNING|ERROR|CRITICAL) nimdrum\."
+    r"|^\S+ \S+ INFO nimdrum\.supervisor: engine\.(backoff|fatal|stalled)\b"
     r"|^\[external engine\] "
     r"|^start_server\.(fatal|warning) |^Error: |^ERROR: "
 )
 
 
-BACK = re.compile(r"\bINFO nimdrum\.supervisor: engine\.running\b")
+BACK = re.compile(r"^\S+ \S+ INFO nimdrum\.supervisor: engine\.running\b")
 
 
 def kind_of(line: str) -> Kind:
