@@ -66,9 +66,10 @@ RUN set -eu; \
 # /opt/code is the user's: what they put there is their model (docs/models.md).
 WORKDIR /opt/code
 COPY --chown=1000:0 start_server.sh ./
-COPY LICENSE README.md model-metadata.yaml pyproject.toml start_server.sh /opt/nimdrum/
+COPY LICENSE README.md model-metadata.yaml pyproject.toml /opt/nimdrum/
 COPY nimdrum /opt/nimdrum/nimdrum
 RUN set -eu; \
+    cp start_server.sh /opt/nimdrum/; \
     /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
         --no-build-isolation /opt/nimdrum; \
     rm -r /opt/nimdrum; \

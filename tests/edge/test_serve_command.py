@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 from edge_world import READY_SEC, REPOSITORY, TOKEN, World
+from fake_datarobot import server as fake_server
 from fake_datarobot.routing import Answer
-from fake_datarobot.server import FakeDataRobot, running
+from fake_datarobot.server import FakeDataRobot
 from fake_nim.run import free_port, wait_for
 from terminal import Session, session
 
@@ -85,12 +86,14 @@ def test_ready_is_one_line_and_ctrl_c_ends_it(world: World, gpu: dict[str, str],
 
 def test_a_second_ctrl_c_does_not_wait(world: World, gpu: dict[str, str], port: int) -> None:
     """A request that never ends keeps a server for minutes; who presses twice has the prompt back."""
-    world.fake(line="2.x", hang_prompts_containing="hello", record_requests=True)
+    world.fake(line="2.x", hang_prompts_containing="hello")
     with serve(world, gpu, port) as shown:
         shown.read_on("/predict/")
         caller = threading.Thread(target=hung_chat, args=(port,), daemon=True)
         caller.start()
-        wait_for(lambda: bool(world.requests()), READY_SEC)
+        page = f"http://127.0.0.1:{port}/metrics"
+        running = re.compile(r"num_requests_running\S* 1(\.0)?$", re.MULTILINE)
+        wait_for(lambda: bool(running.search(requests.get(page, timeout=READY_SEC).text)), READY_SEC)
         os.write(shown.descriptor, b"\x03")
         shown.read_on("Stopping.")
         os.write(shown.descriptor, b"\x03")
@@ -174,7 +177,7 @@ def piece(text: str, reason: str | None = None) -> str:
 def test_ask_a_deployment(world: World, body: bytes, status: int, exit_code: int, out: str, err: str) -> None:
     """With the key from the environment, which is not shown; a stream that is cut is an error."""
     fake = FakeDataRobot(TOKEN)
-    with running(fake) as server:
+    with fake_server.running(fake) as server:
         server.answers["POST", "deployments/5f/chat/completions"] = Answer(body, status)
         variables = environ(world, DATAROBOT_ENDPOINT=server.endpoint, DATAROBOT_API_TOKEN=TOKEN)
         for deployment in ("5f", f"{server.endpoint}/deployments/5f/chat/completions"):
