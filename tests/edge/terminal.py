@@ -19,6 +19,7 @@ import pyte
 LINES = 60
 READ_BYTES = 65_536
 POLL_SEC = 0.1
+NIMDRUM = (sys.executable, "-m", "nimdrum")
 
 
 @dataclass
@@ -75,12 +76,14 @@ def _own_terminal() -> None:
 
 
 @contextlib.contextmanager
-def session(arguments: list[str], environ: Mapping[str, str], cwd: Path, width: int = 80) -> Iterator[Session]:
-    """`python -m nimdrum ARGUMENTS` with a terminal of its own; killed at the end."""
+def session(
+    arguments: list[str], environ: Mapping[str, str], cwd: Path, width: int = 80, program: tuple[str, ...] = NIMDRUM
+) -> Iterator[Session]:
+    """`nimdrum ARGUMENTS`, or another program, with a terminal of its own; killed at the end."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, width, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "nimdrum", *arguments],
+        [*program, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

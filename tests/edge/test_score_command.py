@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from drum_process import drum_score
+from drum_process import DRUM, drum_score
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 from terminal import Session, session
@@ -230,3 +230,29 @@ def test_an_external_engine_that_is_silent_is_named(world: World) -> None:
         shown.read_on("[external engine] http://127.0.0.1:9/v1/health/ready: no answer (Connection refused)")
         os.write(shown.descriptor, b"\x03")
         assert shown.exit_code() == 130
+
+
+def test_log_lines_do_not_cut_the_bar_of_drum_score(world: World) -> None:
+    """What moves the window is said above the bar, in lines of its own."""
+    world.fake(line="2.x", seconds_per_token=0.06, max_num_seqs=16)
+    rows = write_rows(world.folder / "rows.csv", [f"prompt {number} of many" for number in range(300)])
+    common = ["--code-dir", str(REPOSITORY), "--language", "python", "--target-type", "textgeneration"]
+    arguments = ["score", "--input", str(rows), "--output", "out.csv", *common]
+    variables = {**environ(world), "TARGET_NAME": "resultText"}
+    with session(arguments, variables, world.folder, 200, (str(DRUM),)) as shown:
+        assert shown.exit_code() == 0, shown.last
+    moved = {line for line in shown.seen if "window.moved" in line}
+    bars = {line for line in shown.seen if "row/s" in line or "/300 [" in line}
+    assert moved
+    assert bars
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ INFO nimdrum", line) for line in moved), moved
+    assert not moved & bars
+
+
+def test_status_watches(world: World) -> None:
+    """Until Ctrl-C; exit code 1 when nothing runs then."""
+    with session(["status", "--watch"], environ(world), world.folder) as shown:
+        shown.read_on("No engine of this user runs here.")
+        os.write(shown.descriptor, b"\x03")
+        assert shown.exit_code() == 1
+    assert not any("Traceback" in line for line in shown.seen)
