@@ -27,15 +27,20 @@ NOISE = re.compile(
 )
 """DRUM 1.18.1 and llama.cpp, whole lines as they print them."""
 ACCESS = re.compile(r'^\S+ \S+ \S+ \[[^\]]+\] "[A-Z]+ \S+ HTTP/[\d.]+" \d{3} ')
+JSON = r'\{"time": "[^"]+", "level": "%s", "logger": "nimdrum\.%s'
+"""How our own lines begin with NIMDRUM_LOG_FORMAT=json; else time, level and name stand before the text."""
 TOLD = re.compile(
     r"^\S+ \S+ (WARNING|ERROR|CRITICAL) nimdrum\."
     r"|^\S+ \S+ INFO nimdrum\.supervisor: engine\.(backoff|fatal|stalled)\b"
+    rf"|^{JSON % ('(WARNING|ERROR|CRITICAL)', '')}"
+    rf"|^{JSON % ('INFO', 'supervisor')}\", \"message\": \"engine\.(backoff|fatal|stalled)\b"
     r"|^\[external engine\] "
     r"|^start_server\.(fatal|warning) |^Error: |^ERROR: "
 )
-
-
-BACK = re.compile(r"^\S+ \S+ INFO nimdrum\.supervisor: engine\.running\b")
+BACK = re.compile(
+    r"^\S+ \S+ INFO nimdrum\.supervisor: engine\.running\b"
+    rf"|^{JSON % ('INFO', 'supervisor')}\", \"message\": \"engine\.running\b"
+)
 
 
 def kind_of(line: str) -> Kind:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nimdrum.tools.screen import Screen
     from nimdrum.tools.serve.server import Server
 
+PAGE = "NIMDRUM_PAGE"
 QUESTION = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 30, "stream": True}
 
 
@@ -48,6 +49,7 @@ def serve(
     look_first(code_dir, params, assignments)
     warning = _settle_engine(code_dir)
     environ = {
+        PAGE: "1",
         **os.environ,
         "CODE_DIR": str(code_dir),
         "ADDRESS": f"{host}:{port}",
@@ -99,7 +101,7 @@ def _settle_engine(code_dir: Path) -> str | None:
 
 def _suggest(screen: "Screen", url: str) -> None:
     body = json.dumps(QUESTION)
-    screen.say("From another terminal:")
+    screen.say(f"In a browser: {url}/  From another terminal:")
     screen.say(f"  nimdrum ask --url {url} 'Say hello.'")
     screen.say(f"  curl -sSN {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
     screen.say(f"  curl -sS -F X=@prompts.csv {url}/predict/")

@@ -1,7 +1,10 @@
 """Which lines a person sees: what is hidden is known by the whole line, so that nothing unknown is lost."""
 
+import logging
+
 import pytest
 
+from nimdrum.base.log import JsonFormatter
 from nimdrum.tools.lines import Kind, kind_of
 
 STAMP = "2026-11-30 02:42:36,054"
@@ -10,6 +13,10 @@ DRUMS = f"""{STAMP} WARNING drum.PythonModelAdapter:  Instrumentation for aiottp
 
                 pip install opentelemetry-instrumentation-aiohttp-client
                  """  # as DRUM 1.18.1 prints it
+
+
+def as_json(level: int, name: str, message: str) -> str:
+    return JsonFormatter().format(logging.LogRecord(name, level, "", 0, message, None, None))
 
 
 @pytest.mark.parametrize("line", DRUMS.splitlines())
@@ -42,6 +49,10 @@ def test_llama_cpps_noise(line: str) -> None:
         ("[external engine] http://127.0.0.1:9/health: no answer (Connection refused)", Kind.TOLD),
         ('127.0.0.1 - - [30/Nov/2026:02:42:36 +0000] "GET /health/ HTTP/1.1" 200 5 "-" "curl/8"', Kind.ACCESS),
         ("[engine] the prompt says: ERROR nimdrum.x", Kind.LOG),
+        (as_json(logging.INFO, "nimdrum.supervisor", "engine.running line=x"), Kind.BACK),
+        (as_json(logging.INFO, "nimdrum.supervisor", "engine.backoff line=x"), Kind.TOLD),
+        (as_json(logging.WARNING, "nimdrum.hooks", "xyzzy"), Kind.TOLD),
+        (as_json(logging.INFO, "nimdrum.score", "window.moved"), Kind.LOG),
         ("Traceback (most recent call last):", Kind.LOG),
     ],
 )
