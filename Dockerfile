@@ -69,6 +69,7 @@ COPY --chown=1000:0 start_server.sh ./
 COPY LICENSE README.md model-metadata.yaml pyproject.toml /opt/nimdrum/
 COPY nimdrum /opt/nimdrum/nimdrum
 RUN set -eu; \
+    cp start_server.sh /opt/nimdrum/; \
     /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-index --no-deps \
         --no-build-isolation /opt/nimdrum; \
     rm -r /opt/nimdrum; \

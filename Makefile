@@ -13,9 +13,10 @@ OUTPUT ?= build/answers.csv
 CELL ?=
 COLUMN ?= promptText
 PORT ?= 8080
-# More arguments for DRUM. A --runtime-params-file among them decides all parameters, those that make sets below too:
-# let it name engine, max_tokens and, for another COLUMN, prompt_column_name.
-DRUM_ARGS ?=
+# More arguments for `nimdrum score` and `nimdrum serve`. A --params file among them decides all parameters, those that
+# make sets below too: let it name engine and max_tokens.
+SCORE_ARGS ?=
+SERVE_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
 LOCK_ARGS ?=
 UV ?= $(VENV)/bin/uv
@@ -87,20 +88,12 @@ score serve: export PATH := $(BIN):$(PATH)
 score: $(VENV)/.runtime  ## Answer the prompts of INPUT with a small real model on this CPU; OUTPUT holds the answers
 	@echo "== score: $(INPUT) -> $(OUTPUT)"
 	@mkdir -p "$$(dirname "$(OUTPUT)")"
-	@drum score --code-dir . --language python --target-type textgeneration \
-		--input "$(INPUT)" --output "$(OUTPUT)" $(DRUM_ARGS)
+	@python -m nimdrum score "$(INPUT)" --output "$(OUTPUT)" --column "$(COLUMN)" $(SCORE_ARGS)
 	@python -m nimdrum show "$(INPUT)" "$(OUTPUT)" --column "$(COLUMN)"
 
-CHAT := {\"model\":\"datarobot-deployed-llm\",\"messages\":[{\"role\":\"user\",\"content\":\"What is the capital city of France? Answer in one sentence.\"}],\"max_tokens\":64}
-
-serve: export CODE_DIR := $(CURDIR)
-serve: export ADDRESS := 127.0.0.1:$(PORT)
 serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
-	@echo "== serve: http://$(ADDRESS), Ctrl-C stops it. From another terminal, in this folder:"
-	@echo
-	@printf '%s\n' "curl -sS -w '\n' -F 'X=@$(INPUT)' http://$(ADDRESS)/predict/" "" \
-		"curl -sS -w '\n' http://$(ADDRESS)/v1/chat/completions -H 'Content-Type: application/json' -d '$(CHAT)'" ""
-	@exec ./start_server.sh $(DRUM_ARGS)
+	@echo "== serve: http://127.0.0.1:$(PORT), Ctrl-C stops it"
+	@exec python -m nimdrum serve --port $(PORT) $(SERVE_ARGS)
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from nimdrum import hooks
 
 def load_model(code_dir):
     """Start or attach to the engine. DRUM passes the result to the other hooks as `model`."""
-    return hooks.load_model(code_dir)
+    return hooks.load_model(code_dir, reads_rows=True)  # by read_input_data and score as they stand below
 
 
 def read_input_data(binary_data):

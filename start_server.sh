@@ -123,7 +123,15 @@ if ! command -v nimdrum >/dev/null 2>&1; then  # a checkout, where the package i
     here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
     nimdrum() { PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" python3 -m nimdrum "$@"; }
 fi
-code=$(nimdrum code-dir "${CODE_DIR:-/opt/code}") || exit 1
+# A file of values that DRUM cannot read would end in its stack; `code-dir` tells in one line where it is broken.
+values=${RUNTIME_PARAMS_FILE:-}
+before=
+for argument in "$@"; do
+    case "$before" in --runtime-params-file) values=$argument ;; esac
+    case "$argument" in --runtime-params-file=*) values=${argument#*=} ;; esac
+    before=$argument
+done
+code=$(nimdrum code-dir ${values:+--params "$values"} "${CODE_DIR:-/opt/code}") || exit 1
 
 set -- drum server --language python --code-dir "$code" --address "${ADDRESS:-0.0.0.0:8080}" --logging-level info "$@"
 [ "$$" -eq 1 ] || exec "$@"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,18 +17,18 @@ from nimdrum.base.errors import (
     EngineUnavailableError,
     HTTPStatusError,
     NimdrumError,
+    SettingsError,
     SupervisorError,
     brief,
     status_of,
 )
-from nimdrum.base.files import check_output
-from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_output
+from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_input, score_output
 from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
 from nimdrum.base.parameters import not_a_parameter
 from nimdrum.base.releases import installed, untried
 from nimdrum.base.secret import credential_values
-from nimdrum.base.settings import Settings, load_settings, unknown_values
+from nimdrum.base.settings import Settings, load_settings, unknown_variables
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.load_model import load_model_step
 from nimdrum.engines.plan import LOAD_MODEL, PREPARING, EnginePlan
@@ -75,7 +76,8 @@ def door(custom_py: str) -> dict[str, Any]:
     }
     if "score" not in names:  # theirs was written for the frame that DRUM makes
         defaults["read_input_data"] = read_input_data
-    return {**defaults, **names, "load_model": load_model}
+    ours = not {"read_input_data", "score"} & set(names)
+    return {**defaults, **names, "load_model": partial(load_model, reads_rows=ours)}
 
 
 def _with_the_model(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,16 +125,15 @@ def _ending_drum_score() -> Iterator[None]:
 
 
 @_ending_drum_score()
-def load_model(code_dir: str) -> Any:
+def load_model(code_dir: str, *, reads_rows: bool = False) -> Any:
     """Start the engine, or attach to the one that already runs for this code folder.
 
     In `drum score` it returns when the engine is ready. In `drum server` it returns as soon as the supervisor
     runs: DRUM can then answer health checks with the progress, and requests wait for the engine. Raises ReleaseError,
     SettingsError, EngineNotFoundError, EngineStartError or SupervisorError; nothing is left running then. In
     `drum score` the command ends instead. Called from a user's load_model it has nothing to do: the engine comes after.
+    With `reads_rows` our own `read_input_data` and `score` get the rows of `drum score`, which are looked at first.
     """
-    from nimdrum.scoring.frame import check_target
-
     global _loaded
     hosting = read_hosting(code_dir)
     if PREPARING in hosting.environ:
@@ -144,12 +145,7 @@ def load_model(code_dir: str) -> Any:
     for sentence in untried(installed()):
         log.warning("%s", sentence)
     settings = load_settings(hosting.code_dir)
-    for sentence in unknown_values(hosting.code_dir, hosting.environ, hosting.values_file):
-        log.warning("%s", sentence)
-    if output := score_output():
-        check_output(output)
-    if settings.extra_output_columns:
-        check_target(hosting.target_column, settings.n)
+    _look_first(settings, hosting, reads_rows)
     plan = _plan(settings, hosting)
     if plan.warning:
         log.warning(plan.warning)
@@ -176,6 +172,26 @@ def load_model(code_dir: str) -> Any:
         watch_owners(hosting)
     _loaded = model
     return model
+
+
+def _look_first(settings: Settings, hosting: Hosting, reads_rows: bool) -> None:
+    """Raises SettingsError when something is wrong with what this process was asked for."""
+    from nimdrum.scoring.mistakes import Asked, look
+
+    for sentence in unknown_variables(hosting.code_dir, hosting.environ):
+        log.warning("%s", sentence)  # no mistake: the platform sets parameters of its own
+    seen = look(
+        Asked(
+            model_dir=hosting.code_dir,
+            target=hosting.target_column,
+            values_file=hosting.values_file,
+            rows=score_input() if reads_rows else None,
+            output=score_output(),
+        ),
+        settings,
+    )
+    if seen.mistakes:
+        raise SettingsError(" ".join(seen.mistakes))
 
 
 def _plan(settings: Settings, hosting: Hosting) -> EnginePlan:

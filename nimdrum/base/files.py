@@ -15,7 +15,7 @@ def check_output(path: Path) -> None:
     """Raises SettingsError, and leaves nothing behind, when `path` is no file that can be written to."""
     try:
         if path.is_dir():
-            raise SettingsError(f"The answers cannot be written to {path}: it is a folder. Name a file in it.")
+            raise SettingsError(f"The answers cannot be written to {path}: it is a folder; name a file in it.")
         new = not path.exists()
         if new or path.is_file():  # a pipe without a reader would wait here
             with path.open("ab"):  # what is in it stays, should there be no answers
@@ -24,7 +24,7 @@ def check_output(path: Path) -> None:
             path.resolve().unlink()
     except OSError as error:
         raise SettingsError(
-            f"The answers cannot be written to {path} ({error.strerror}). Make its folder, or name another file."
+            f"The answers cannot be written to {path} ({error.strerror}); make its folder, or name another file."
         ) from error
 
 

@@ -103,6 +103,13 @@ def score_output(argv: Sequence[str] | None = None) -> Path | None:
     return Path(output).absolute() if output else None
 
 
+def score_input(argv: Sequence[str] | None = None) -> Path | None:
+    """The file that `drum score` reads; None in another command."""
+    argv = sys.argv if argv is None else argv
+    rows = _option(argv, "--input") if is_drum_score(argv) else None
+    return Path(rows).absolute() if rows else None
+
+
 def gunicorn_master(parent: int) -> int:
     """`parent` if it is a gunicorn, else 0: the parent of an orphaned worker is init, which never ends.
 

@@ -8,12 +8,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.parameters import convert, not_a_parameter, read_parameters
@@ -184,15 +181,11 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
     return settings
 
 
-def unknown_values(model_dir: Path, environ: Mapping[str, str], values_file: Path | None) -> list[str]:
-    """A sentence for each value that is given for a parameter that nothing defines; DRUM takes no notice of those."""
+def unknown_variables(model_dir: Path, environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable of a parameter that nothing defines; DRUM takes no notice of those."""
     known = read_parameters(model_dir)
     named = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}
     given = {name for name in named if not DRUMS_OWN.fullmatch(name)}
-    if values_file is not None:
-        with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):  # what is wrong with the file, DRUM says
-            document = yaml.safe_load(values_file.read_text(encoding="utf-8"))
-            given |= {str(name) for name in document} if isinstance(document, dict) else set()
     return [not_a_parameter(name, known) for name in sorted(given - set(known))]
 
 

@@ -1,11 +1,13 @@
-"""How far it is: a bar on a terminal, a log line every ten seconds elsewhere."""
+"""How far it is: a bar on a terminal, with log lines above it, and a log line every ten seconds elsewhere."""
 
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TextIO
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from nimdrum.base.log import event, get_logger
 from nimdrum.scoring.answer import Completion
@@ -33,8 +35,11 @@ class Progress:
         self._began = self._logged = clock()
         self._done = self._failed = self._tokens = 0
         self._bar = tqdm(total=rows, unit="row", file=stream, dynamic_ncols=True) if stream.isatty() else None
+        self._redirected = ExitStack()
+        if self._bar is not None:
+            self._redirected.enter_context(logging_redirect_tqdm())
 
-    def done(self, result: Result) -> None:
+    def done(self, row: int, result: Result) -> None:
         self._done += 1
         if isinstance(result, Completion):
             self._tokens += result.completion_tokens or 0
@@ -60,6 +65,7 @@ class Progress:
             self._log("score.progress")
 
     def close(self) -> None:
+        self._redirected.close()
         if self._bar is not None:
             self._bar.close()
         self._log("score.done")

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
@@ -189,13 +190,17 @@ def _frame(rows: list[list[str]], columns: list[str]) -> pd.DataFrame:
 def prompts_of(frame: pd.DataFrame, column: str) -> list[str]:
     """The prompt of each row, see `texts_of`. Raises BadInputError when there is no such column."""
     if column not in frame.columns:
-        found = [_shown(str(name)[:SHOWN_CHARACTERS]) for name in frame.columns]
-        shown = ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "")
         raise BadInputError(
-            f"The prompt column {column!r} is missing. Columns found: {shown or 'none'}. "
+            f"The prompt column {column!r} is missing. Columns found: {shown_columns(frame.columns)}. "
             "Rename the column, or set the runtime parameter prompt_column_name."
         )
     return texts_of(frame, column)
+
+
+def shown_columns(names: Iterable[object]) -> str:
+    """Column names for a person: not too many, and none too long."""
+    found = [_shown(str(name)[:SHOWN_CHARACTERS]) for name in names]
+    return ", ".join(found[:SHOWN_COLUMNS]) + (", ..." if len(found) > SHOWN_COLUMNS else "") or "none"
 
 
 def _shown(name: str) -> str:

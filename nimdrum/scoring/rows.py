@@ -28,8 +28,8 @@ class Call:
         self.deadline = deadline
         self.rows = rows
         self.begun = 0
-        self.fresh: deque[Result] = deque()
-        """Results that nobody has taken from here yet."""
+        self.fresh: deque[tuple[int, Result]] = deque()
+        """Rows and their results that nobody has taken from here yet."""
         self.finished = threading.Event()
         self.ended = threading.Event()
         self.error: Exception | None = None
@@ -73,7 +73,7 @@ class Call:
                 return
             result = self._send(index)
             self._results[index] = result
-            self.fresh.append(result)
+            self.fresh.append((index, result))
             self._done += 1
             if self._done == self.rows:
                 self.finished.set()
@@ -158,13 +158,13 @@ def run_rows(
     begin: Callable[[], object],
     end: Callable[[], object],
     in_loop: Callable[[Callable[[], object]], None],
-    done: Callable[[Result], None],
+    done: Callable[[int, Result], None],
     tick: Callable[[], None],
 ) -> list[Result]:
     """Have the rows of `call` sent in the loop, and wait for their results, in order.
 
-    `begin` and `end` are called in the loop, `done` with each result and `tick` four times a second in the calling
-    thread. When that is interrupted, or `tick` raises, the rows under way are cut. Raises what `send` raised.
+    `begin` and `end` are called in the loop; in the calling thread `done` with each row and its result, and `tick` four
+    times a second. When that is interrupted, or `tick` raises, the rows under way are cut. Raises what `send` raised.
     """
 
     def begin_all() -> None:
@@ -192,6 +192,6 @@ def run_rows(
     return call.results()
 
 
-def _tell(call: Call, done: Callable[[Result], None]) -> None:
+def _tell(call: Call, done: Callable[[int, Result], None]) -> None:
     while call.fresh:
-        done(call.fresh.popleft())
+        done(*call.fresh.popleft())

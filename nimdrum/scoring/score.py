@@ -118,10 +118,11 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
             traffic.close_idle()  # DRUM opens the answers' file next
 
     call = Call(len(asked), send, request_deadline)
-    progress, counted = Progress(len(asked), lambda: traffic.window.in_flight), _Counted(model)
+    progress = (model.screen or Progress)(len(asked), lambda: traffic.window.in_flight)
+    counted = _Counted(model)
 
-    def done(result: Result) -> None:
-        progress.done(result)
+    def done(number: int, result: Result) -> None:
+        progress.done(asked[number], result)
         counted.done(result)
 
     def tick() -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
@@ -22,6 +22,8 @@ class Model:
     settings: Settings
     hosting: Hosting
     attachment: Attachment
+    screen: Callable[[int, Callable[[], int]], Any] | None = None
+    """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
 
     def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
         """The engine's endpoint; waits at most `timeout_sec`, by default as long as a row may take.

@@ -30,6 +30,8 @@ from nimdrum.system.locks import is_in_place
 from nimdrum.system.output import LogTail
 
 TICK_SEC = 0.1
+SILENT_SEC = 2.0
+"""After so long an external engine that is not ready is named: nobody else would tell what is wrong with it."""
 
 log = get_logger("supervisor")
 
@@ -48,6 +50,7 @@ class Supervisor:
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan, run_dir.path, self._tail) if plan.prepare else None
         self._tenths = -1
+        self._told = ""
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
         self._watch: Watch | None = None
         self._stop_signal: int | None = None
@@ -126,7 +129,18 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
+        self._tell_silence()
         self._record.tick()
+
+    def _tell_silence(self) -> None:
+        """Where an external engine was looked for, and what was seen there, as a line of its log."""
+        waited_sec = time.monotonic() - self._life.since
+        if self._plan.argv or self._watch is None or self._life.phase is not Phase.STARTING or waited_sec < SILENT_SEC:
+            return
+        seen = f"http://{self._plan.host}:{self._engine.port}{self._plan.health_path}: {self._watch.seen}"
+        if seen != self._told:
+            self._told = seen
+            self._tail.add(seen, "external engine")
 
     def _must_end(self) -> bool:
         """Whether we were told to, or nobody uses the engine. Raises SupervisorError when our lock was deleted."""

@@ -81,7 +81,7 @@ class Watch:
         self._ready = False
         self.model: str | None = None
         """Name to use in requests, once ready."""
-        self.seen = "not looked at yet"
+        self.seen = "no answer yet"
         """What health last said, for a person."""
         self._watchers: list[RepeatedLook[Health] | RepeatedLook[Work]] = [
             RepeatedLook(self._look_at_health, self._on_health),

@@ -11,11 +11,15 @@ from nimdrum import __version__
 from nimdrum.base.errors import NimdrumError, UploadError
 from nimdrum.base.parameters import read_parameters, replace_table, table
 from nimdrum.tools import CODE_DIR
+from nimdrum.tools.ask import ask
 from nimdrum.tools.code_dir import code_dir
 from nimdrum.tools.doctor.command import doctor
+from nimdrum.tools.score.command import score
+from nimdrum.tools.serve.command import serve
 from nimdrum.tools.upload.command import bundle, upload
 from nimdrum.tools.warm.command import profiles, warm
 
+NO_ENGINE = "No engine of this user runs here."
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -40,7 +44,8 @@ def main() -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the state files' content as a JSON array.")
-def status(as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Show it again every second until Ctrl-C; in a pipe, what changed.")
+def status(as_json: bool, watch: bool) -> None:
     """Show the engines of this user: their state, where they answer, and why they failed.
 
     Exits with 0 when an engine is RUNNING, with 1 when none is.
@@ -48,15 +53,24 @@ def status(as_json: bool) -> None:
     from nimdrum.base.hosting import read_hosting
     from nimdrum.supervisor.state import describe, find_engines
 
-    engines = find_engines(read_hosting(CODE_DIR).state_root)
+    root = read_hosting(CODE_DIR).state_root
+
+    def text() -> str:
+        return "\n".join(describe(path, state) for path, state in find_engines(root)) or NO_ENGINE
+
+    if watch and as_json:
+        raise click.UsageError("--watch and --json exclude each other.")
+    if watch:
+        from nimdrum.tools.screen import show_again
+
+        show_again(text)
+    engines = find_engines(root)
     if as_json:
         click.echo(
             json.dumps([{"run_dir": str(path), **dataclasses.asdict(state)} for path, state in engines], indent=1)
         )
-    elif not engines:
-        click.echo("No engine of this user runs here.")
-    else:
-        click.echo("\n".join(describe(path, state) for path, state in engines))
+    elif not watch:
+        click.echo(text())
     raise SystemExit(0 if any(state.phase.value == "RUNNING" for _, state in engines) else 1)
 
 
@@ -65,14 +79,16 @@ def status(as_json: bool) -> None:
 @click.argument("answers", type=FILE)
 @click.option("--column", default="promptText", show_default=True, help="Name of the prompt column.")
 @click.option("--width", type=click.IntRange(min=40), help="Width of the table; the terminal's by default.")
-def show(prompts: Path, answers: Path, column: str, width: int | None) -> None:
+@click.option("--full", is_flag=True, help="Show all lines of long prompts and answers.")
+def show(prompts: Path, answers: Path, column: str, width: int | None, full: bool) -> None:
     """Show the ANSWERS that `drum score` wrote beside the PROMPTS that it read, as a table."""
     import shutil
 
+    from nimdrum.scoring.rows_file import read_body
     from nimdrum.tools.show import render
 
     columns = width or shutil.get_terminal_size().columns
-    click.echo(render(prompts.read_bytes(), answers.read_bytes(), column, columns))
+    click.echo(render(read_body(prompts), read_body(answers), column, columns, full))
 
 
 @main.command()
@@ -93,5 +109,15 @@ def parameters(target: Path | None, checked: Path | None) -> None:
         raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
 
 
-for _command in (bundle, code_dir, doctor, profiles, upload, warm):  # the ones with a room of their own
+for _command in (
+    ask,
+    bundle,
+    code_dir,
+    doctor,
+    profiles,
+    score,
+    serve,
+    upload,
+    warm,
+):  # the ones with a room of their own
     main.add_command(_command)

@@ -9,7 +9,8 @@ from nimdrum.base.errors import SettingsError
 from nimdrum.base.files import replacing
 from nimdrum.base.hosting import read_hosting
 from nimdrum.base.own import HOOKS, MODEL_LINK, ROUTES
-from nimdrum.base.parameters import METADATA_FILE, PACKAGE, merged_metadata
+from nimdrum.base.parameters import METADATA_FILE, PACKAGE, merged_metadata, read_parameters
+from nimdrum.base.values import as_variables, read_values
 from nimdrum.supervisor.rundir import create_folder
 
 CUSTOM_PY = f"""# Made by `nimdrum code-dir`, each time anew: the hooks of {MODEL_LINK}/{HOOKS}.py, with this project's.
@@ -26,13 +27,21 @@ NOT_SEEN = {f"{HOOKS}.py", f"{ROUTES}.py", METADATA_FILE, PACKAGE.name, "__pycac
 
 
 @click.command("code-dir")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path),
+    help="Look at this file for --runtime-params-file first: DRUM itself ends in a stack where it is broken.",
+)
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def code_dir(model: Path) -> None:
+def code_dir(model: Path, params: Path | None) -> None:
     """Print a code folder for DRUM's --code-dir, in which the files of MODEL are seen with this project's hooks.
 
     It is made where it is missing and brought up to date where it is not.
     """
     hosting = read_hosting(model)
+    if params is not None:
+        defined, values = read_parameters(hosting.code_dir), read_values(params)
+        as_variables({name: value for name, value in values.items() if name in defined}, defined)
     create_folder(hosting.state_root)
     click.echo(make_code_dir(hosting.code_dir, hosting.state_root, hosting.environ.get("TARGET_TYPE")))
 

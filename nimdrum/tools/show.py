@@ -8,10 +8,12 @@ from nimdrum.scoring.reader import prompts_of, read_rows
 
 ANSWER_COLUMN = "Predictions"  # DRUM's name for the target in its CSV
 MOST_LINES = 6
+CUT = "[cut at max_tokens]"
 
 
-def render(prompts: bytes, answers: bytes, column: str, width: int) -> str:
-    """A table of prompts and answers (the CSV that `drum score` wrote), `width` characters wide.
+def render(prompts: bytes, answers: bytes, column: str, width: int, full: bool = False) -> str:
+    """A table of prompts and answers (the CSV that `drum score` wrote), `width` characters wide; long cells are cut
+    unless it is to be `full`. What max_tokens cut is marked.
 
     Raises BadInputError when a column is missing or the files have different numbers of rows.
     """
@@ -21,13 +23,15 @@ def render(prompts: bytes, answers: bytes, column: str, width: int) -> str:
     if len(asked) != len(answered):
         raise BadInputError(f"There are {len(asked)} prompts but {len(answered)} answers: not the files of one run.")
     errors = prompts_of(frame, "row_error") if "row_error" in frame.columns else [""] * len(answered)
+    reasons = prompts_of(frame, "finish_reason") if "finish_reason" in frame.columns else [""] * len(answered)
     number_width = len(str(len(asked)))
     left = (width - number_width - 6) * 2 // 5
     right = width - number_width - 6 - left
     lines = [_line("#", "prompt", "answer", number_width, left), f"{'-' * width}"]
-    for number, (prompt, answer, error) in enumerate(zip(asked, answered, errors, strict=True), 1):
-        text = "\n".join(filter(None, (answer, f"[{error}]" if error else "")))
-        first, second = _wrap(prompt, left), _wrap(text, right)
+    for number, (prompt, answer, error, reason) in enumerate(zip(asked, answered, errors, reasons, strict=True), 1):
+        first, second = _wrap(prompt, left, full), _wrap(answer, right, full) if answer else []
+        second += _wrap(f"[{error}]", right, True) if error else []
+        second += [CUT] if reason == "length" else []
         height = max(len(first), len(second))
         first += [""] * (height - len(first))
         second += [""] * (height - len(second))
@@ -43,9 +47,9 @@ def _line(number: str, prompt: str, answer: str, number_width: int, left: int) -
     return f"{number:>{number_width}} | {prompt}{' ' * (left - _columns(prompt))} | {answer}"
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int, full: bool) -> list[str]:
     lines = [part for line in text.splitlines() for part in _fold(line, width)] or [""]
-    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "..."]
+    return lines if full or len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "..."]
 
 
 def _fold(line: str, width: int) -> list[str]:

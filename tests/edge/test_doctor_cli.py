@@ -239,3 +239,19 @@ def test_the_text_for_a_person(machine: Machine) -> None:
     assert "  ok       drum         DRUM" in done.stdout
     assert lines[-1].endswith(" ok")
     assert "\x1b" not in done.stdout
+
+
+def test_a_run_that_is_only_planned(machine: Machine) -> None:
+    """--params and --input are looked at as a start would, without one."""
+    rows, params = machine.shell.world.folder / "rows.csv", machine.shell.world.folder / "params.yaml"
+    rows.write_text("question\nwhy?\n")
+    params.write_text("engine: llamacpp\nprompt_column_name: question\n")
+    given = ("--params", str(params), "--input", str(rows))
+    _, findings = machine.doctor(*given)
+    assert findings["parameters"]["level"] == findings["input"]["level"] == "ok"
+    assert "llama.cpp" in findings["engine"]["message"]
+    params.write_text("max_token: 5\n")
+    code, findings = machine.doctor(*given)
+    assert code == 1
+    assert "did you mean max_tokens?" in findings["parameters"]["message"]
+    assert "it has question" in findings["input"]["message"]

@@ -71,13 +71,24 @@ def test_a_start_that_fails_ends_with_the_cause(world: World, tmp_path: Path) ->
 
 
 def test_a_missing_column_ends_with_the_columns_found(world: World, tmp_path: Path) -> None:
-    """A failure in score: exit code 1, the reason, nothing left."""
+    """Exit code 1 and the reason, before the engine starts: a look at the rows is nothing beside that."""
     world.fake()
     rows = tmp_path / "rows.csv"
     rows.write_text("question\nwhat?\n")
     with drum_score(world, rows, tmp_path / "answers.csv") as drum:
         assert drum.exit_code() == 1
-    ends_with(drum, "Columns found: question")
+    ends_with(drum, "rows.csv has no column 'promptText'; it has question: rename it, or set the runtime parameter")
+    assert world.starts() == []
+
+
+def test_rows_that_all_fail_end_with_the_first(world: World, tmp_path: Path) -> None:
+    """A failure in score: exit code 1, the reason, nothing left."""
+    world.fake(fail_status=500, fail_count=1000)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("promptText\nwhat?\n")
+    with drum_score(world, rows, tmp_path / "answers.csv") as drum:
+        assert drum.exit_code() == 1
+    ends_with(drum, "1 of 1 rows failed; the first is row 1")
     world.wait_until_empty()
 
 

@@ -442,7 +442,7 @@ def test_drum_score_on_a_folder_with_the_example_yaml_alone(world: World) -> Non
     assert nimdrum(world, "code-dir", str(model)).stdout.strip() == str(folder)
     rows, values = world.folder / "rows.csv", world.folder / "values.yaml"
     rows.write_text("promptText,max_tokens,temperature,messages\n007,many,hot,plain text\nNA,,,\n")
-    values.write_text("temperature: 0.5\nmax_token: 7\nsystem_prompt: Be brief.\n")
+    values.write_text("temperature: 0.5\nsystem_prompt: Be brief.\n")
     command = ["drum", "score", "--language", "python", "--code-dir", str(folder), "--runtime-params-file", str(values)]
     environ = {
         **world.environ,
@@ -461,7 +461,6 @@ def test_drum_score_on_a_folder_with_the_example_yaml_alone(world: World) -> Non
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (world.folder / "out.csv").read_text().splitlines()[1].startswith("echo: 007,")
-    assert "max_token is not a runtime parameter; did you mean max_tokens?" in done.stdout + done.stderr
     bodies = [request["body"] for request in world.requests()]
     assert {(body["temperature"], body["max_tokens"]) for body in bodies} == {(0.5, 1024)}
     assert {body["messages"][0]["content"] for body in bodies} == {"Be brief."}

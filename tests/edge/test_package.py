@@ -96,3 +96,16 @@ def test_a_list_of_parameters_alone_is_a_model(installed: Installed, prefix: Pat
     with start_server(world, model) as server:
         server.wait_health(200)
         assert str(REPOSITORY) not in server.printed
+
+
+def test_it_scores_and_can_serve(installed: Installed, world: World, prefix: Path) -> None:
+    """From an empty folder: prompts in, answers out; and the server's entry point came along."""
+    world.fake()
+    rows = world.folder / "rows.csv"
+    rows.write_text("promptText\nhello\n")
+    done = installed("score", str(rows), "-o", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((world.folder / "empty/out.jsonl").read_text())["Predictions"] == "echo: hello"
+    assert (site_packages(prefix) / "nimdrum/start_server.sh").read_bytes() == (
+        REPOSITORY / "start_server.sh"
+    ).read_bytes()

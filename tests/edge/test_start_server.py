@@ -101,6 +101,17 @@ def test_a_code_folder_that_cannot_be_made_ends_the_start(entry: Entry) -> None:
     assert "model-metadata.yaml cannot be read" in done.stderr
 
 
+@pytest.mark.parametrize("how", ["option", "option=", "variable"])
+def test_a_file_of_values_is_looked_at_first(entry: Entry, how: str) -> None:
+    """However DRUM is told of it: our command says in one line where it is broken, and DRUM does not start."""
+    entry.program("nimdrum", 'echo "$@" >&2; exit 1')
+    values = "some where.yaml"
+    options = {"option": ["--runtime-params-file", values], "option=": [f"--runtime-params-file={values}"]}
+    done = entry.run(*options.get(how, []), **({"RUNTIME_PARAMS_FILE": values} if how == "variable" else {}))
+    assert "code-dir --params some where.yaml /opt/code" in done.stderr
+    assert (done.returncode, entry.drum_was_started) == (1, False)
+
+
 def test_drums_exit_code_is_the_containers(entry: Entry) -> None:
     entry.program("drum", "exit 3")
     assert entry.run().returncode == 3

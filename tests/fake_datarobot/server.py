@@ -59,7 +59,8 @@ class FakeDataRobot:
             return self.checked(request)
 
     def checked(self, request: Request) -> Answer:
-        if request.headers.get("authorization") != f"Token {self.token}":
+        chat = request.path.endswith("/chat/completions")  # for OpenAI's client, which says it so
+        if request.headers.get("authorization") != f"{'Bearer' if chat else 'Token'} {self.token}":
             return Answer({"message": "Invalid Authorization header"}, 401)
         if given := self.answers.get((request.method, request.path.removeprefix("/api/v2/"))):
             return given

@@ -20,6 +20,12 @@ def check_parameters(facts: Surroundings) -> Finding:
     return problem(facts.settings_error) if facts.settings_error else ok("the runtime parameters are valid")
 
 
+def check_rows(facts: Surroundings) -> Finding | None:
+    if facts.rows is None:
+        return None
+    return problem(facts.rows_error) if facts.rows_error else ok(f"{facts.rows} can be answered")
+
+
 def check_engine(facts: Surroundings) -> Finding | None:
     if facts.plan_error:
         return problem(facts.plan_error)

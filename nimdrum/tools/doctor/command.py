@@ -1,5 +1,6 @@
 """`python -m nimdrum doctor`: the list of checks in the order in which a person reads them, and what is printed."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ Check = Callable[[Surroundings], Finding | None]
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("parameters", setup.check_parameters),
+    ("input", setup.check_rows),
     ("engine", setup.check_engine),
     ("external", setup.check_external),
     ("gpu", machine.check_gpu),
@@ -83,7 +85,17 @@ WIDEST = 140
     show_default=True,
     help="Longest time for list-model-profiles, which may ask NVIDIA's registry; 0 leaves it out.",
 )
-def doctor(as_json: bool, engine: str | None, cpu: bool, code_dir: Path, profiles_timeout_sec: float) -> None:
+@click.option("--params", type=click.Path(path_type=Path), help="Look at this file of runtime parameters too.")
+@click.option("--input", "rows", type=click.Path(path_type=Path), help="Look at this file of prompts too.")
+def doctor(
+    as_json: bool,
+    engine: str | None,
+    cpu: bool,
+    code_dir: Path,
+    profiles_timeout_sec: float,
+    params: Path | None,
+    rows: Path | None,
+) -> None:
     """Look for what makes a start fail: GPU, memory, disk, rights, keys, profile, ports, packages, settings.
 
     Run it where DRUM runs: in the container, or on the machine. It changes nothing. Exits with 1 when there is a
@@ -100,8 +112,9 @@ def doctor(as_json: bool, engine: str | None, cpu: bool, code_dir: Path, profile
     if cpu and engine not in (None, "llamacpp"):
         raise click.UsageError("--cpu and --engine exclude each other.")
     hosting = read_hosting(code_dir)
+    hosting = dataclasses.replace(hosting, values_file=params or hosting.values_file)
     try:
-        facts = gather(hosting, "llamacpp" if cpu else engine, list_timeout_sec=profiles_timeout_sec)
+        facts = gather(hosting, "llamacpp" if cpu else engine, list_timeout_sec=profiles_timeout_sec, rows=rows)
     except StoppedError as stopped:
         raise SystemExit(128 + stopped.number) from None
     findings = judge(facts)

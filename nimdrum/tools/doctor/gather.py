@@ -24,6 +24,7 @@ from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
 from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
+from nimdrum.scoring import mistakes
 from nimdrum.supervisor.state import find_engines
 from nimdrum.system.cores import usable_cores
 from nimdrum.system.ports import PREFERRED
@@ -78,10 +79,12 @@ def gather(
     engine: str | None = None,
     *,
     list_timeout_sec: float,
+    rows: Path | None = None,
     run: Runner = run_program,
     get: Getter = look.ask,
 ) -> Surroundings:
-    """Look at everything. `engine` stands in for the parameter; `list_timeout_sec` 0 does not ask for profiles.
+    """Look at everything. `engine` stands in for the parameter; `list_timeout_sec` 0 does not ask for profiles; `rows`
+    is a file of prompts that is to be answered.
 
     Must be called from the main thread of a process without other children. Raises StoppedError.
     """
@@ -101,6 +104,8 @@ def gather(
         python=sys.version_info[:2],
         settings=settings,
         settings_error=settings_error,
+        rows=rows,
+        rows_error=_rows_error(settings, rows),
         plan=plan,
         plan_error=plan_error,
         local_model=timed(lambda: _local_model(hosting, plan)).seen,
@@ -128,12 +133,26 @@ def gather(
 
 def _settings(hosting: Hosting, engine: str | None) -> tuple[Settings | None, str]:
     try:
-        settings = load_settings(hosting.code_dir)
+        if hosting.values_file:
+            seen = mistakes.look(mistakes.Asked(hosting.code_dir, hosting.target_column, hosting.values_file))
+            if seen.mistakes or seen.settings is None:
+                return None, " ".join(seen.mistakes)
+            settings = seen.settings
+        else:
+            settings = load_settings(hosting.code_dir)
     except NimdrumError as error:
         return None, str(error)
     except Exception as error:  # DRUM, which reads them, may be missing or another; its texts may hold a key
         return None, f"The runtime parameters could not be read ({type(error).__name__}): is DRUM installed?"
     return dataclasses.replace(settings, engine=engine or settings.engine), ""
+
+
+def _rows_error(settings: Settings | None, rows: Path | None) -> str:
+    """Where the settings cannot be read, the rows are looked at as the defaults want them."""
+    if rows is None:
+        return ""
+    asked = mistakes.Asked(None, "", rows=rows)
+    return " ".join(mistakes.look(asked, settings, read=lambda name: None).mistakes)
 
 
 def _plan(settings: Settings | None, hosting: Hosting) -> tuple[EnginePlan | None, str]:

@@ -147,6 +147,9 @@ class Surroundings:
     external: Fact[Answer] | None
     engines: Fact[tuple[EngineState, ...]]
     state_root: Path = field(default=Path())
+    rows: Path | None = None
+    """A file of prompts that is to be answered."""
+    rows_error: str = ""
 
     @property
     def engine(self) -> str:

@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from nimdrum.base.errors import SettingsError, UploadError
 from nimdrum.base.parameters import convert, names_in_list, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
 from nimdrum.base.settings import load_settings
+from nimdrum.base.values import read_values as read_values_file
 from nimdrum.engines.choose import AUTO, find_kinds, kind_named
 from nimdrum.tools.upload.bundle import Packed
 from nimdrum.tools.upload.exit_codes import WRONG_INPUT
@@ -139,7 +137,10 @@ def read_values(model_dir: Path | None, path: Path | None) -> Values:
     file that cannot be read, a value that is not allowed, a secret that would be stored as plain text, and a name that
     model-metadata.yaml does not define (DRUM ignores it).
     """
-    given = _mapping(path) if path else {}
+    try:
+        given = read_values_file(path) if path else {}
+    except SettingsError as error:
+        raise UploadError(str(error), WRONG_INPUT) from None
     defined = read_parameters(model_dir)
     sent = names_in_list(model_dir)
     for name in given:
@@ -179,16 +180,3 @@ def read_values(model_dir: Path | None, path: Path | None) -> Values:
         settings.engine,
         fetched=settings.artifacts_uri is not None,
     )
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:  # without its text: that quotes the line, and a key may stand there
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UploadError(f"{path} is not YAML: see line {line}.", WRONG_INPUT) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UploadError(f"{path} cannot be read ({type(error).__name__}).", WRONG_INPUT) from None
-    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
-        raise UploadError(f"{path} must hold lines of the form 'max_tokens: 200'.", WRONG_INPUT)
-    return document

@@ -42,11 +42,11 @@ def test_a_line_every_ten_seconds(clock: Clock, caplog: pytest.LogCaptureFixture
     """Rows, failures, rates, rows in flight and the time that is left; between them nothing."""
     stream = io.StringIO()
     progress = Progress(10, lambda: 3, stream, clock)
-    progress.done(GOOD)
+    progress.done(0, GOOD)
     progress.tick()
     assert caplog.messages == []
     clock.now += LOG_EVERY_SEC
-    progress.done(BAD)
+    progress.done(0, BAD)
     progress.tick()
     progress.tick()
     assert caplog.messages == [
@@ -61,8 +61,8 @@ def test_a_line_every_ten_seconds(clock: Clock, caplog: pytest.LogCaptureFixture
 def test_the_end_is_always_said(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Also of a call that took no time; tokens that were not told count as none."""
     progress = Progress(2, lambda: 0, io.StringIO(), clock)
-    progress.done(UNTOLD)
-    progress.done(GOOD)
+    progress.done(0, UNTOLD)
+    progress.done(0, GOOD)
     clock.now += 4
     progress.close()
     assert caplog.messages == [
@@ -85,7 +85,7 @@ def test_a_bar_on_a_terminal(clock: Clock, caplog: pytest.LogCaptureFixture) -> 
     progress = Progress(4, lambda: 2, stream, clock)
     clock.now += LOG_EVERY_SEC
     for result in (GOOD, BAD):
-        progress.done(result)
+        progress.done(0, result)
     progress.tick()
     assert caplog.messages == []
     progress.close()

@@ -43,7 +43,7 @@ def run(
     rows: int,
     send: Callable[[int], Result] = answer,
     turns: Turns | None = None,
-    done: Callable[[Result], None] = nothing,
+    done: Callable[[int, Result], None] = nothing,
     tick: Callable[[], None] = nothing,
     deadline: float = float("inf"),
 ) -> list[int]:
@@ -73,9 +73,10 @@ class Gauge:
 @given(st.integers(1, 12), st.integers(1, 6))
 def test_results_are_in_the_order_of_the_rows(rows: int, size: int) -> None:
     """However many are in flight; each is told once."""
-    told: list[Result] = []
-    assert run(rows, turns=Turns(warm(size)), done=told.append) == list(range(rows))
-    assert len({result.texts for result in told if isinstance(result, Completion)}) == len(told) == rows
+    told: list[tuple[int, Result]] = []
+    assert run(rows, turns=Turns(warm(size)), done=lambda *one: told.append(one)) == list(range(rows))
+    assert {(str(row),) for row, _ in told} == {r.texts for _, r in told if isinstance(r, Completion)}
+    assert len(told) == rows
 
 
 def test_order_is_kept_when_later_rows_are_faster() -> None:
@@ -339,7 +340,7 @@ def test_callbacks_come_in_the_calling_thread() -> None:
     seen: set[int] = set()
     run(
         3,
-        done=lambda result: seen.add(threading.get_ident()),
+        done=lambda row, result: seen.add(threading.get_ident()),
         tick=lambda: seen.add(threading.get_ident()),
     )
     assert seen == {mine}

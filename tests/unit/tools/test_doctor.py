@@ -140,6 +140,8 @@ TAKEN = (Port(8080, "DRUM", False, "by nginx, process 7"), Port(9999, "engine", 
 CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (setup.check_parameters, {}, "ok", "valid"),
     (setup.check_parameters, {"settings_error": "max_tokens is -1"}, "problem", "max_tokens is -1"),
+    (setup.check_rows, {"rows": Path("rows.csv")}, "ok", r"rows\.csv can be answered"),
+    (setup.check_rows, {"rows": Path("rows.csv"), "rows_error": "rows.csv is empty"}, "problem", "is empty"),
     (setup.check_engine, {}, "ok", r"NIM 2\.x \(told by /opt/evidence\), model datarobot-deployed-llm"),
     (setup.check_engine, {"plan": None, "plan_error": "Found no engine"}, "problem", "Found no engine"),
     (setup.check_engine, {"image": None}, "warning", "using the embedded CPU engine"),

@@ -114,3 +114,20 @@ def test_no_line_is_wider_than_the_terminal(rows: list[tuple[str, str, str]], wi
     assert max(columns(line) for line in lines) <= width
     numbers = [line.split("|")[0].strip() for line in lines[2:-1] if "|" in line]
     assert [number for number in numbers if number] == [str(i + 1) for i in range(len(rows))]
+
+
+def test_full_shows_everything() -> None:
+    """All lines of a long answer, in the width of its column."""
+    answered = written(["Predictions"], ["because " * 200])
+    lines = render(written(["promptText"], ["why"]), answered, "promptText", 60, full=True).split("\n")
+    body = lines[2 : lines.index("", 2)]
+    assert sum(line.count("because") for line in body) == 200
+    assert all(columns(line) <= 60 for line in lines)
+
+
+def test_an_answer_that_was_cut_is_marked() -> None:
+    """By the engine at max_tokens, which is not how long answers are cut here; one that ended well has no mark."""
+    answered = written(["Predictions", "finish_reason"], ["because " * 200, "length"], ["yes", "stop"])
+    lines = render(written(["promptText"], ["why"], ["so"]), answered, "promptText", 60).split("\n")
+    assert [line.split("| ")[-1] for line in lines if "[cut" in line] == ["[cut at max_tokens]"]
+    assert any(line.startswith("2 | so ") and line.endswith("| yes") for line in lines)
