@@ -105,8 +105,6 @@ FINDING_SEC = 0.05
 SETTLING_SEC = 0.25
 WATCHING_SEC = 1.0
 """Making the page takes vLLM's front 3 to 6 ms, so a look a second costs it well under 1 % of its time."""
-FINDING_SHARE = 0.25
-"""While the window is found, looks may take this share of the time, answers that wait in a busy front included."""
 LONGEST_POLL_SEC = 3.0
 CALMER = 1.5
 """So many times longer is each pause after a look that changed nothing."""
@@ -129,6 +127,8 @@ class Traffic:
         self._client: tuple[tuple[str, int], EngineClient] | None = None
         self._watcher: gevent.Greenlet | None = None
         self._calls = 0
+        self._page_at = 0.0
+        """When to look at the page next."""
 
     def client(self, endpoint: Endpoint) -> EngineClient:
         """The connections to `endpoint`; a restarted engine on another port gets new ones."""
@@ -147,6 +147,8 @@ class Traffic:
         """Send the rows of `call`. While there are calls, somebody looks at the engine and moves the window."""
         self.gate.found(endpoint)
         self._calls += 1
+        if self.window.is_finding:
+            self._page_at = 0.0
         if self._watcher is None or self._watcher.dead:
             self._watcher = gevent.spawn(self._watch)
         self.turns.join(call)
@@ -157,7 +159,7 @@ class Traffic:
         self.turns.part(call)
 
     def _watch(self) -> None:
-        page_at = quiet_since = time.monotonic()
+        quiet_since = time.monotonic()
         pause = 0.0
         while True:
             now = time.monotonic()
@@ -165,22 +167,22 @@ class Traffic:
             if now - quiet_since >= LINGER_SEC:
                 return
             try:
-                if now >= page_at:
+                if now >= self._page_at:
                     pause = self._look_at_page(pause)
-                    page_at = time.monotonic() + pause
+                    self._page_at = time.monotonic() + pause
                 elif self.window.is_sighted:
                     self.window.look()
             except Exception as error:  # who watches must not end for it: the window would stay as it is
                 log.error("The look at the engine failed: %s", error, exc_info=True)
                 pause = LONGEST_POLL_SEC
-                page_at = time.monotonic() + pause
+                self._page_at = time.monotonic() + pause
             self.turns.go()
             self.close_idle(IDLE_SEC)
             gevent.sleep(min(TICK_SEC, pause))
 
     def _look_at_page(self, last_pause: float) -> float:
         """Move the window; the seconds until the next look at the page."""
-        began, before = time.monotonic(), self.window.size
+        began, before, was_full = time.monotonic(), self.window.size, self.window.was_full
         endpoint = self.gate.endpoint
         work = self._page.read(self.client(endpoint), endpoint) if endpoint else Work(None, None, None)
         took = time.monotonic() - began
@@ -194,8 +196,8 @@ class Traffic:
                 running=work.running,
                 waiting=work.waiting,
             )
-        if self.window.is_finding:
-            return max(FINDING_SEC, took / FINDING_SHARE)
+        if self.window.is_finding and was_full:
+            return max(FINDING_SEC, took)  # the page of a busy front may take long: half of the time at most
         if moved or self.window.is_settling:
             return SETTLING_SEC if self.window.is_settling else WATCHING_SEC
         return min(LONGEST_POLL_SEC, max(WATCHING_SEC, CALMER * last_pause))

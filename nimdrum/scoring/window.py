@@ -57,6 +57,11 @@ class Window:
         """Whether it still looks for its size for the first time."""
         return not self._state.was_pressed and self._state.limit < self._bounds.ceiling
 
+    @property
+    def was_full(self) -> bool:
+        """Whether all places have been taken at once since the last look."""
+        return self._peak >= self._state.limit
+
     def has_place(self, share: float = 1.0, reserve: bool = False) -> bool:
         """Whether one more row may be sent, within a `share` of the window, or in the places beyond it too.
 

@@ -24,6 +24,7 @@ from three_checks import Held, check_held, check_rows, held_by, with_connections
 pytestmark = [pytest.mark.drum, pytest.mark.xdist_group("adversary server")]
 
 HEALTH_SEC = 10.0
+LOOKS = 10
 CUT, RAW = 0, 1
 """In the place of a status: the connection was cut; a 200 that is no chat completion."""
 
@@ -97,7 +98,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             for number in range(3):
                 made.score([f"row {i} to begin with {number}" for i in range(50)])
                 made.chat("to begin with")
-            made.before = with_connections(made.held(), engine.connections, MOST_CONNECTIONS)
+            # More than once: a connection of the supervisor's that is just closed may be counted on one side only.
+            looks = [with_connections(made.held(), engine.connections, MOST_CONNECTIONS) for _ in range(LOOKS)]
+            made.before = max(looks, key=lambda held: held.descriptors)
             yield made
     finally:
         engine.close()

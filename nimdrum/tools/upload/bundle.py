@@ -42,7 +42,7 @@ def model_files(model_dir: Path | None) -> list[Packed]:
 
     Raises BundleError when one is not a plain file.
     """
-    files = [] if model_dir is None else _read(model_dir, _visible(model_dir, "*"))
+    files = [] if model_dir is None else _read(model_dir, _visible(model_dir))
     if METADATA_FILE not in {file.name for file in files}:
         files = sorted([*files, *_read(own_list().parent, [METADATA_FILE])], key=lambda file: file.name)
     return files
@@ -53,7 +53,7 @@ def context_files(root: Path) -> list[Packed]:
     names = set(CONTEXT_FILES)
     for source in copied(_read(root, {"Dockerfile"})[0].content.decode()):
         names |= (
-            {f"{source}/{name}" for name in _visible(root / source, "*.py")} if (root / source).is_dir() else {source}
+            {f"{source}/{name}" for name in _visible(root / source)} if (root / source).is_dir() else {source}
         )
     return _read(root, names)
 
@@ -72,8 +72,8 @@ def copied(dockerfile: str) -> list[str]:
     return sources
 
 
-def _visible(folder: Path, pattern: str) -> set[str]:
-    found = {path.relative_to(folder) for path in folder.rglob(pattern) if path.is_symlink() or not path.is_dir()}
+def _visible(folder: Path) -> set[str]:
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     return {
         path.as_posix() for path in found if not any(part[0] == "." or part == "__pycache__" for part in path.parts)
     }

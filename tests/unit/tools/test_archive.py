@@ -33,13 +33,13 @@ def test_the_context_is_what_the_dockerfile_copies() -> None:
     assert names == {"Dockerfile", ".dockerignore", "env_info.json"}
 
 
-def test_the_package_is_python_only() -> None:
-    """A file of another kind would be left out without a word, so there must be none."""
+def test_the_whole_package_travels() -> None:
+    """Each file of it that belongs to the project, the pages for a browser too."""
     if not (REPOSITORY / ".git").exists():
         pytest.skip("not a git checkout: nobody can tell which files belong to the project")
     listed = subprocess.run(["git", "ls-files", "nimdrum"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert listed.stdout
-    assert [name for name in listed.stdout.split() if not name.endswith(".py")] == []
+    assert set(listed.stdout.split()) <= {file.name for file in context_files(REPOSITORY)}
 
 
 @pytest.mark.parametrize(
