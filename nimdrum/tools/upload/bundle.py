@@ -52,9 +52,7 @@ def context_files(root: Path) -> list[Packed]:
     """The Docker build context: what the Dockerfile copies, and the Dockerfile itself. Raises BundleError."""
     names = set(CONTEXT_FILES)
     for source in copied(_read(root, {"Dockerfile"})[0].content.decode()):
-        names |= (
-            {f"{source}/{name}" for name in _visible(root / source)} if (root / source).is_dir() else {source}
-        )
+        names |= {f"{source}/{name}" for name in _visible(root / source)} if (root / source).is_dir() else {source}
     return _read(root, names)
 
 
