@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from drum_process import DRUM, drum_score
+from drum_process import drum_score
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 from terminal import Session, session
@@ -239,7 +239,7 @@ def test_log_lines_do_not_cut_the_bar_of_drum_score(world: World) -> None:
     common = ["--code-dir", str(REPOSITORY), "--language", "python", "--target-type", "textgeneration"]
     arguments = ["score", "--input", str(rows), "--output", "out.csv", *common]
     variables = {**environ(world), "TARGET_NAME": "resultText"}
-    with session(arguments, variables, world.folder, 200, (str(DRUM),)) as shown:
+    with session(arguments, variables, world.folder, 200, (str(world.drum),)) as shown:
         assert shown.exit_code() == 0, shown.last
     moved = {line for line in shown.seen if "window.moved" in line}
     bars = {line for line in shown.seen if "row/s" in line or "/300 [" in line}
