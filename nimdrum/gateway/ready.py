@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from nimdrum.engines.endpoints import EndpointUrl
+from nimdrum.engines.endpoints import EndpointUrl, GatewayConfig
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, SHOWN_CHARACTERS, read_error
 from nimdrum.gateway.answers import whole_body
 from nimdrum.gateway.outgoing import Outgoing
@@ -61,6 +61,20 @@ async def look(asked: Asked, outgoing: Outgoing) -> Seen:
         return await _look(asked, outgoing)
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
         return Seen(trouble=of_error(error, asked.shown))
+
+
+async def look_at_all(config: GatewayConfig) -> tuple[tuple[str, Seen], ...]:
+    """One look at each endpoint, for who asks before the start. Raises OSError for a CA that cannot be read."""
+
+    async def one(url: EndpointUrl) -> tuple[str, Seen]:
+        outgoing = Outgoing(url, config)
+        try:
+            asked = Asked(url, url.shown, config.health_path, config.model, config.has_credential)
+            return url.shown, await look(asked, outgoing)
+        finally:
+            await outgoing.close()
+
+    return tuple(await asyncio.gather(*map(one, config.endpoints)))
 
 
 async def still_there(asked: Asked, outgoing: Outgoing, how: How) -> Trouble | None:

@@ -16,7 +16,6 @@ import time
 import urllib.request
 from collections import Counter, deque
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -216,7 +215,7 @@ class Started:
         return f"http{'s' if self.switches.chain else ''}://localhost:{self.switches.port}{self.switches.prefix}"
 
     def record(self) -> dict[str, Any]:
-        context = ssl._create_unverified_context() if self.switches.chain else None
+        context = ssl._create_unverified_context() if self.switches.chain else None  # noqa: S323 - loopback
         url = f"{self.url.removesuffix(self.switches.prefix)}/record"
         with urllib.request.urlopen(url, context=context, timeout=20) as answer:  # noqa: S310 - loopback
             document: dict[str, Any] = json.load(answer)
