@@ -1,6 +1,6 @@
 """What the gateway is told: where the endpoints of an external engine are, and with what one comes in. Pure.
 
-It goes to the gateway's process in a variable of its environment, for it holds keys (`docs/decisions/0012-gateway.md`).
+It goes to the gateway's process in a variable of its environment, for it holds keys (`docs/decisions/0013-gateway.md`).
 """
 
 import json

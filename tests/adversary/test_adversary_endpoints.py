@@ -30,7 +30,7 @@ def test_a_hosted_endpoint_is_driven_at_its_limit(world: World) -> None:  # noqa
         assert record["too many"] < 0.02 * ROWS
 
 
-SECONDS, SLOTS, MANY = 0.1, 16, 20_000
+SECONDS, SLOTS, MANY = 0.25, 16, 20_000
 DOWN_EVERY_SEC, DOWN_SEC = 20.0, 5.0
 BAD_EVERY_SEC, BAD_SEC = 15.0, 3.0
 

@@ -203,7 +203,7 @@ async def serve(switches: Switches) -> None:
     await asyncio.sleep(LIFE_SEC)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Started:
     """A running one, from a test."""
 
