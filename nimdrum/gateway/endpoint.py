@@ -11,8 +11,12 @@ from nimdrum.gateway.outgoing import Outgoing
 from nimdrum.gateway.pace import Pace, Told
 from nimdrum.gateway.trouble import Trouble
 
-FIRST_AWAY_SEC = 0.5
-LONGEST_AWAY_SEC = 30.0
+FIRST_PAUSE_SEC = 0.25
+LONGEST_PAUSE_SEC = 30.0
+PAUSE_SHARE = 0.1
+"""Of the time for which it is away already: so it is found back at most so much later."""
+KEPT_SEC = 60.0
+"""For so long the places of one that is away are kept for it."""
 FAILURES = 3
 """So many failures in a row, and it is set aside: one may be that of its request."""
 SMOOTHING = 0.1
@@ -47,7 +51,6 @@ class Endpoint:
         self.on_trial = True
         """Back, but nothing was answered yet: one request at a time."""
         self.trouble: Trouble | None = None
-        self.away_sec = FIRST_AWAY_SEC
         self.look_now = asyncio.Event()
         self.busy = asyncio.Event()
         self.running: float | None = None
@@ -62,6 +65,8 @@ class Endpoint:
         self.tries: dict[asyncio.Task[object], Callable[[], bool]] = {}
         """Tasks that wait for an answer of which no byte is there yet, each with a word that says: ask another."""
         self._in_a_row = 0
+        self._away_since: float | None = None
+        """Until it has answered again."""
         self._held_until = 0.0
         self._clock = clock
 
@@ -75,6 +80,19 @@ class Endpoint:
     def load(self) -> float:
         """What one more would wait for, roughly: its share of the window times what an answer takes."""
         return (self.window.in_flight + 1 + (self.waiting or 0.0)) / self.window.size * self.seconds
+
+    @property
+    def pause_sec(self) -> float:
+        """Until the next look at it, while it is away."""
+        away_sec = 0.0 if self._away_since is None else self._clock() - self._away_since
+        return min(LONGEST_PAUSE_SEC, max(FIRST_PAUSE_SEC, PAUSE_SHARE * away_sec))
+
+    @property
+    def kept_places(self) -> int:
+        """Requests that may wait for it while it is away for a moment: else there are too few once it is back."""
+        if self._away_since is None or self._clock() - self._away_since > KEPT_SEC:
+            return 0
+        return max(0, self.window.size - self.window.in_flight)
 
     def enter(self) -> float:
         """A request takes a place. Gives the time by which the pace knows it."""
@@ -90,7 +108,7 @@ class Endpoint:
     def has_answered(self, sent_at: float, told: Told, seconds: float | None) -> None:
         """A request has its answer; `seconds` where that is a whole one of the model."""
         self.answered += 1
-        self._in_a_row, self.on_trial, self.away_sec = 0, False, FIRST_AWAY_SEC
+        self._in_a_row, self.on_trial, self._away_since = 0, False, None
         self.window.note(overload=False)
         self.pace.answered(sent_at, told)
         if seconds is not None:
@@ -108,11 +126,10 @@ class Endpoint:
             if self.pace.per_minute != before and self.pace.per_minute is not None:
                 event(log, "endpoint.pace", at=self.shown, per_minute=round(self.pace.per_minute, 1))
 
-    def has_failed(self, trouble: Trouble, retry_after_sec: float | None = None) -> None:
+    def has_failed(self, trouble: Trouble) -> None:
         """A request brought no answer, or one that says: not now."""
         self.failed += 1
         self._in_a_row += 1
-        self.window.note(overload=True, retry_after_sec=retry_after_sec, row=self.failed)
         if self.on_trial or self._in_a_row >= FAILURES:
             self.set_aside(trouble)
         else:
@@ -124,8 +141,7 @@ class Endpoint:
         nobody answers there any more."""
         if self.is_up:
             event(log, "endpoint.away", at=self.shown, why=trouble.sentence)
-            if self.on_trial:
-                self.away_sec = min(LONGEST_AWAY_SEC, 2 * self.away_sec)
+            self._away_since = self._clock() if self._away_since is None else self._away_since
         self.is_up, self.on_trial, self.trouble = False, True, trouble
         self.running = self.waiting = None
         if trouble.gone:
@@ -149,4 +165,3 @@ class Endpoint:
         if self.trouble is None or trouble.sentence != self.trouble.sentence:
             log.info("%s", trouble.sentence)
         self.trouble = trouble
-        self.away_sec = min(LONGEST_AWAY_SEC, 2 * self.away_sec) if self.was_up else FIRST_AWAY_SEC

@@ -60,14 +60,17 @@ def models(listed: Iterable[dict[str, Any]], theirs: str, ours: str) -> dict[str
 
 
 def metrics(endpoints: Sequence[Endpoint], waiting: int) -> str:
-    """Prometheus text. The first two are read by each DRUM process, whose window they move."""
-    in_flight = sum(each.window.in_flight for each in endpoints)
-    theirs = sum(min(each.waiting or 0.0, each.window.in_flight) for each in endpoints)
+    """Prometheus text. The first two are read by each DRUM process, whose window they move.
+
+    What waits in an endpoint runs, as they see it: it is its own window that keeps that short. And what waits for one
+    that is away for a moment does not count: their windows would shrink, and be too small once it is back.
+    """
+    kept = sum(each.kept_places for each in endpoints)
     lines = [
         "# TYPE num_requests_running gauge",
-        f"num_requests_running {in_flight - theirs:g}",
+        f"num_requests_running {sum(each.window.in_flight for each in endpoints)}",
         "# TYPE num_requests_waiting gauge",
-        f"num_requests_waiting {waiting + theirs:g}",
+        f"num_requests_waiting {max(0, waiting - kept)}",
     ]
     for name, kind, what, read in FIGURES:
         values = [(each.shown, value) for each in endpoints if (value := read(each)) is not None]

@@ -182,7 +182,7 @@ class _Try:
                 return Again(of_status(status, self._request.raw_path, endpoint.shown))
         elif status in NOT_NOW:
             trouble = of_status(status, self._request.raw_path, endpoint.shown)
-            endpoint.has_failed(trouble, told.retry_after_sec)
+            endpoint.has_failed(trouble)
             if ticket.failures + 1 < MOST_FAILURES:
                 return self._again(trouble)
         else:

@@ -61,7 +61,7 @@ class Watching:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._endpoint.look_now.wait(), pause)
                 if not self._endpoint.is_up:  # it was just set aside: give it a moment
-                    await asyncio.sleep(self._endpoint.away_sec)
+                    await asyncio.sleep(self._endpoint.pause_sec)
 
     async def _look_at_away(self) -> float:
         endpoint = self._endpoint
@@ -79,7 +79,7 @@ class Watching:
         else:
             endpoint.is_not_ready(seen.trouble or Trouble(f"{endpoint.shown} is not ready."))
             self._seen(endpoint, seen)
-        return endpoint.away_sec
+        return endpoint.pause_sec
 
     async def _look_at_working(self) -> float:
         """One failed look proves little: a busy engine's health route may be late. Answers prove more."""
@@ -93,7 +93,7 @@ class Watching:
                 return CALM_SEC[self._how]
         endpoint.set_aside(trouble or Trouble(f"{endpoint.shown} is not well."))
         self._changed()
-        return endpoint.away_sec
+        return endpoint.pause_sec
 
     async def metrics(self) -> None:
         """Moves the window, without end, while there are requests."""

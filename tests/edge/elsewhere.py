@@ -225,6 +225,10 @@ class Started:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def wait(self) -> None:
+        """Until it answers."""
+        wait_for(lambda: _answers(self))
+
     def start_again(self) -> None:
         self.process = _start(self.switches)
 
@@ -246,7 +250,7 @@ def elsewhere(wait: bool = True, **switches: Any) -> Iterator[Started]:
     started = Started(given, _start(given))
     try:
         if wait:
-            wait_for(lambda: _answers(started))
+            started.wait()
         yield started
     finally:
         if started.process.poll() is None:

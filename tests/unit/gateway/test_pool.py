@@ -1,6 +1,7 @@
 """Who goes next, and where: without a network, on a clock of the test."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -24,16 +25,14 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), DEADLINE_SEC))
 
 
-def endpoint(name: str, ready: bool = True, **config: Any) -> Endpoint:
+def endpoint(name: str, ready: bool = True, clock: Callable[[], float] = time.monotonic) -> Endpoint:
+    """One of which an answer came just now, so that its window is open."""
     url = EndpointUrl(f"http://{name}")
-    made = Endpoint(url, GatewayConfig((url,), bounds=WINDOW, **config), None)  # type: ignore[arg-type]
+    made = Endpoint(url, GatewayConfig((url,), bounds=WINDOW), None, clock=clock)  # type: ignore[arg-type]
     if ready:
         made.is_ready("m")
-        made.on_trial = False
-        made.window.leave(done=True), made.window.enter()  # not the first row of all
-        made.window.leave()
-        made.window.enter()
-        made.window.in_flight = 0
+        made.has_answered(made.enter(), Told(), None)
+        made.leave()
     return made
 
 
@@ -145,17 +144,21 @@ def test_what_fails_in_a_row_is_set_aside_and_comes_back_on_trial() -> None:
 
 
 def test_pauses_grow_while_it_stays_away() -> None:
-    """From half a second to half a minute."""
+    """From a quarter of a second to half a minute; its places are kept for the first minute."""
+    now = [0.0]
 
     async def test() -> None:
-        one = endpoint("a")
+        one = endpoint("a", clock=lambda: now[0])
+        assert one.kept_places == 0
         one.set_aside(GONE)
-        pauses = []
-        for _ in range(10):
+        seen = {}
+        for now[0] in (0.0, 5.0, 50.0, 5000.0):
             one.is_not_ready(GONE)
-            pauses.append(one.away_sec)
-        assert pauses == sorted(pauses)
-        assert (pauses[0], pauses[-1]) == (1.0, 30.0)
+            seen[now[0]] = (one.pause_sec, one.kept_places)
+        assert seen == {0.0: (0.25, 4), 5.0: (0.5, 4), 50.0: (5.0, 4), 5000.0: (30.0, 0)}
+        one.is_ready("m")
+        one.has_answered(one.enter(), Told(), 1.0)
+        assert (one.pause_sec, one.kept_places) == (0.25, 0)
 
     run(test)
 
