@@ -56,8 +56,8 @@ class Watching:
     async def health(self) -> None:
         """Without end."""
         while True:
+            self._endpoint.look_now.clear()  # what happens while it is looked at is looked at next
             pause = await (self._look_at_working() if self._endpoint.is_up else self._look_at_away())
-            self._endpoint.look_now.clear()
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._endpoint.look_now.wait(), pause)
                 if not self._endpoint.is_up:  # it was just set aside: give it a moment
