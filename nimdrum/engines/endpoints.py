@@ -6,7 +6,7 @@ It goes to the gateway's process in a variable of its environment, for it holds 
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.engines.plan import Bounds
@@ -110,7 +110,8 @@ def _read_url(text: str) -> EndpointUrl:
     prefix = parts.path.rstrip("/")
     for end in ENDS:
         prefix = prefix.removesuffix(end)
-    options = dict(parse_qsl(parts.fragment, keep_blank_values=True))
+    pairs = (each.partition("=") for each in parts.fragment.split("&") if each)
+    options = {name: unquote(value) for name, _, value in pairs}  # a + in a model's name is one
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
     if unknown := ", ".join(sorted(options.keys() - set(OPTIONS))):
         raise SettingsError(

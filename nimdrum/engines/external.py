@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.hosting import LOOPBACK, Hosting, child_environment
+from nimdrum.base.secret import SHORTEST
 from nimdrum.base.settings import Settings
 from nimdrum.engines import nim
 from nimdrum.engines.config_file import CONFIG_FILE, EngineConfig
@@ -65,7 +66,7 @@ def _with_gateway(
     plan: EnginePlan, settings: Settings, hosting: Hosting, endpoints: tuple[EndpointUrl, ...]
 ) -> EnginePlan:
     headers, secrets = _headers(settings)
-    secrets += tuple(each.query for each in endpoints if each.query)
+    secrets += tuple(each.query for each in endpoints if len(each.query) >= SHORTEST)
     config = GatewayConfig(
         endpoints=endpoints,
         headers=headers,
@@ -115,8 +116,9 @@ def _headers(settings: Settings) -> tuple[tuple[tuple[str, str], ...], tuple[str
             headers, secrets = (*headers, ("Authorization", f"Basic {both}")), (*secrets, password, both)
         else:
             headers, secrets = (*headers, ("Authorization", f"Bearer {key}")), (*secrets, key)
-    # "Bearer x" in a header of the user's own: x alone is the secret.
-    return headers, (*secrets, *(last for s in secrets if (last := s.rpartition(" ")[2]) != s and len(last) > 5))
+    # "Token x" in a header of the user's own: x alone is a secret too. A short one would spoil each line of the log.
+    parts = (part for secret in secrets for part in (secret, secret.rpartition(" ")[2]))
+    return headers, tuple(dict.fromkeys(part for part in parts if len(part) >= SHORTEST))
 
 
 def _ca(given: str | None) -> str | None:

@@ -137,10 +137,12 @@ class _Try:
         asking = endpoint.outgoing.request(request.method, request.raw_path, request.headers.items(), body, keep=keep)
         try:
             async with asking as answer:
-                if answer.status == HTTPStatus.ACCEPTED and (target := poll_target(endpoint, answer.headers)):
-                    endpoint.pace.answered(self._sent_at, read_headers(answer.headers))
-                    return await self._poll(target, began)
-                return await self._take(answer, began, keep)
+                promised = answer.status == HTTPStatus.ACCEPTED and poll_target(endpoint, answer.headers)
+                if not promised:
+                    return await self._take(answer, began, keep)
+                endpoint.pace.answered(self._sent_at, read_headers(answer.headers))
+                await whole_body(answer)
+            return await self._poll(promised, began)
         except aiohttp.ClientConnectorError as error:  # nothing was sent
             trouble = of_error(error, endpoint.shown)
             endpoint.set_aside(trouble)
@@ -175,10 +177,10 @@ class _Try:
     async def _take(self, answer: aiohttp.ClientResponse, began: float, kept: bool) -> web.StreamResponse | Again:
         endpoint, ticket, status = self._endpoint, self._ticket, answer.status
         told = read_headers(answer.headers)
-        if status == HTTPStatus.TOO_MANY_REQUESTS and (told.retry_after_sec or 0.0) <= LONGEST_CLOSED_SEC:
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
             endpoint.has_refused(self._sent_at, told)
             ticket.refusals += 1
-            if ticket.refusals < MOST_REFUSALS:
+            if ticket.refusals < MOST_REFUSALS and (told.retry_after_sec or 0.0) <= LONGEST_CLOSED_SEC:
                 return Again(of_status(status, self._request.raw_path, endpoint.shown))
         elif status in NOT_NOW:
             trouble = of_status(status, self._request.raw_path, endpoint.shown)

@@ -37,7 +37,8 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         self._config = config
         self._pool = Pool()
-        secrets = [value for _, value in config.headers] + [value.rpartition(" ")[2] for _, value in config.headers]
+        secrets = [part for _, value in config.headers for part in (value, value.rpartition(" ")[2])]
+        secrets += [each.query for each in config.endpoints]
         self._relay = Relay(self._pool, config, Masking(s for s in secrets if len(s) >= SHORTEST))
         self._models: dict[Endpoint, Seen] = {}
         self._tasks: dict[Endpoint | None, list[asyncio.Task[None]]] = {}

@@ -74,6 +74,7 @@ class Watch:
         self._tell = tell
         self._own = bool(plan.argv)
         self._speaks_for_others = plan.speaks_for_others
+        self._line = plan.line
         self._stall_timeout_sec = plan.stall_timeout_sec
         self._address = Address(plan.host, plan.port, plan.health_path, plan.model, plan.metrics)
         self._lock = threading.Lock()
@@ -141,8 +142,8 @@ class Watch:
         else:
             self._ready = False
             self._bad_looks = 0
-            where = "its endpoints" if self._own else f"{self._address.host}:{self._address.port}"
-            self._tell(Lost(f"The external engine at {where} does not answer as it should: {health.detail}."))
+            where = f"external engine at {self._address.host}:{self._address.port}"
+            self._tell(Lost(f"The {self._line if self._own else where} does not answer as it should: {health.detail}."))
 
     def _on_work(self, work: Work) -> float:
         if self._ready:

@@ -47,6 +47,7 @@ class Switches:
     per_minute: int = 0  # requests in a sliding minute; more are 429
     minute_sec: float = 60.0
     retry_after: bool = True
+    closed_for: int = 0  # every chat is 429 with this Retry-After
     repeats_key: bool = False  # an error repeats the key that was sent
     bad_every_sec: float = 0.0  # so often it answers 503 for bad_sec; its health stays well
     bad_sec: float = 0.0
@@ -111,6 +112,8 @@ class Elsewhere:
         if self.switches.bad_every_sec and (now - self.began) % self.switches.bad_every_sec < self.switches.bad_sec:
             self.counts["bad"] += 1
             return self.answer(503, "a bad moment")
+        if self.switches.closed_for:
+            return self.answer(429, "the quota is used up", {"Retry-After": str(self.switches.closed_for)})
         if self.switches.per_minute and (wait := self.too_early(now)) is not None:
             self.counts["too many"] += 1
             headers = {"Retry-After": str(int(wait) + 1)} if self.switches.retry_after else {}

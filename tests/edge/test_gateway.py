@@ -226,6 +226,20 @@ def test_an_endpoint_that_promises_its_answers(world: World) -> None:
         assert engine.record()["polls"] >= 60
 
 
+def test_a_refusal_for_hours_is_passed_on(world: World) -> None:
+    """Nobody waits for that: the caller is told, with the time, and the endpoint is left alone meanwhile."""
+    with elsewhere(closed_for=7200) as engine:
+        model = model_of(world, engine)
+        model.ready(READY_SEC)
+        ask = {"model": "llama", "messages": [{"role": "user", "content": "one"}]}
+        answer = requests.post(f"{gateway_of(model)}/v1/chat/completions", json=ask, timeout=READY_SEC)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7200")
+        assert "quota" in answer.text
+        with pytest.raises(requests.exceptions.ReadTimeout):
+            requests.post(f"{gateway_of(model)}/v1/chat/completions", json=ask, timeout=1)
+        assert engine.record()["chats"] == 1
+
+
 def test_a_stream_comes_through_and_one_that_is_left_is_cancelled(world: World) -> None:
     """Event by event, and the endpoint is free as soon as the caller has gone."""
     with elsewhere(seconds=0.2) as engine:

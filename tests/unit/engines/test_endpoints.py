@@ -39,6 +39,7 @@ def config_of(made: EnginePlan) -> GatewayConfig:
         ("http://[::1]:8000", EndpointUrl("http://[::1]:8000")),
         ("http://a:1/x?api-version=1", EndpointUrl("http://a:1", "/x", "api-version=1")),
         ("http://a#model=meta/llama", EndpointUrl("http://a", model="meta/llama")),
+        ("http://a#model=a%20b+c", EndpointUrl("http://a", model="a b+c")),
         ("http://a#each-address&model=x", EndpointUrl("http://a", model="x", each_address=True)),
     ],
 )
@@ -94,13 +95,20 @@ def test_the_plan_starts_the_gateway() -> None:
     assert made.line == "external engine at https://a/x, 2 endpoints"
     assert KEY not in repr(made)
     assert KEY not in " ".join(made.argv)
-    assert {KEY, f"{KEY}-2", f"{KEY}-3", "secret-in-query"} <= set(made.secrets) | {"secret-in-query"}
+    assert {KEY, f"{KEY}-2", f"{KEY}-3", "code=secret-in-query"} <= set(made.secrets)
     config = config_of(made)
     assert dict(config.headers)["Authorization"] == f"Bearer {KEY}"
     assert KEY not in repr(config)
     assert made.env["HTTPS_PROXY"] == "http://proxy:1"
     assert "127.0.0.1" in made.env["NO_PROXY"]
     assert made.bounds.ceiling == 2 * config.bounds.ceiling
+
+
+def test_a_short_value_does_not_spoil_the_log() -> None:
+    """Masked everywhere it would: a header with the value "a", say."""
+    made = plan(engine_urls="https://a", engine_headers='{"azureml-model-deployment": "blue", "X-Team": "a"}')
+    assert made.secrets == ()
+    assert config_of(made).headers == (("azureml-model-deployment", "blue"), ("X-Team", "a"))
 
 
 def test_another_key_is_another_engine() -> None:
