@@ -135,8 +135,10 @@ class Window:
         return self._state.limit != before
 
     def pause_sec(self, moved: bool, took_sec: float, last_sec: float, was_full: bool) -> float:
-        """Until the next look at the engine's page, after one that took `took_sec`, `last_sec` after another; `was_full`
-        as it was before that look."""
+        """Until the next look at the engine's page, after one that took `took_sec`, `last_sec` after another.
+
+        `was_full` as it was before that look.
+        """
         if self.is_finding and was_full:
             return max(FINDING_SEC, took_sec)  # the page of a busy front may take long: half of the time at most
         if moved or self.is_settling:
