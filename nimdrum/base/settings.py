@@ -97,6 +97,15 @@ class Settings:
     server_host: str | None
     server_port: int
     health_route: str | None
+    engine_urls: str | None
+    engine_credential: Secret | None
+    """A key; or a user and a password, with NUL between them."""
+    engine_headers: Secret | None
+    """JSON as it was written."""
+    engine_ca: str | None
+    engine_verify_ssl: bool
+    requests_per_minute: float
+    sticky_characters: int
     verify_ssl: bool
     apply_defaults_to_chat: bool
     max_request_mb: int
@@ -165,6 +174,13 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         server_host=value("DR_NIM_SERVER_HOST"),
         server_port=whole("DR_NIM_SERVER_PORT"),
         health_route=value("DR_NIM_HEALTH_ROUTE"),
+        engine_urls=text("engine_urls"),
+        engine_credential=_engine_credential(value("engine_credential")),
+        engine_headers=None if (headers := text("engine_headers")) is None else Secret(headers),
+        engine_ca=text("engine_ca"),
+        engine_verify_ssl=value("engine_verify_ssl"),
+        requests_per_minute=value("requests_per_minute"),
+        sticky_characters=whole("sticky_characters"),
         verify_ssl=value("verifySSL"),
         apply_defaults_to_chat=value("apply_defaults_to_chat"),
         max_request_mb=whole("max_request_mb"),
@@ -230,6 +246,20 @@ def _paths(text: str) -> tuple[str, ...]:
 
 def _stored_credential(credential: dict[str, Any] | None) -> Secret | None:
     return None if credential is None else Secret(json.dumps(credential))
+
+
+def _engine_credential(credential: dict[str, Any] | None) -> Secret | None:
+    if credential is None:
+        return None
+    key, user, password = (credential.get(name) for name in ("apiToken", "user", "password"))
+    if isinstance(key, str) and key.strip():
+        return Secret(key.strip())
+    if isinstance(user, str) and isinstance(password, str) and password:
+        return Secret(f"{user}\0{password}")
+    raise SettingsError(
+        "Runtime parameter engine_credential is a credential without an apiToken, and without user and password. "
+        "Create a credential of type API token that holds the endpoint's key (or of type basic), and choose it here."
+    )
 
 
 def _api_key(credential: dict[str, Any] | None) -> Secret | None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHOWN_CHARACTERS = 300
+TOLD = "cause: "
+"""Begins the last line of a program of ours that cannot work as it is configured; the rest is the sentence."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,8 @@ def find_cause(lines: Sequence[str], exit_code: int | None) -> Cause:
 def known_cause(lines: Sequence[str]) -> Cause | None:
     """The cause that the last line with a known one tells (oldest first); None when no line does."""
     for line in reversed(lines):
+        if line.startswith(TOLD):
+            return Cause(line.removeprefix(TOLD).strip(), retry=False)
         for pattern, cause in KNOWN:
             if pattern.search(line):
                 return cause

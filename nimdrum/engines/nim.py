@@ -47,6 +47,10 @@ def plan_nim(
             f"{LOOPBACK}. "
             "Set engine to external to use an engine elsewhere, or leave DR_NIM_SERVER_HOST (and OPENAI_HOST) empty."
         )
+    if settings.engine_urls:
+        raise SettingsError(
+            "engine_urls is set, but the engine nim is started here. Set engine to external to use those, or empty it."
+        )
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     configured = config.nim_env(image.line)
     inherited_env = image_env(hosting)

@@ -96,6 +96,8 @@ class EnginePlan:
     network: dict[str, str] = field(default_factory=dict, repr=False)
     """Proxies and certificates (`hosting.NETWORK`), for the supervisor's own deployment events."""
     verify_ssl: bool = True
+    speaks_for_others: bool = False
+    """What is started here only passes requests on: it is not to blame, and not started again, when those are away."""
     drum_port: int | None = None
     """Where DRUM listens or soon will: not for the engine."""
     json_logs: bool = False

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 import gevent
 from gevent.event import Event
 
+from nimdrum.engines.window import Window
 from nimdrum.scoring.row import Result
-from nimdrum.scoring.window import Window
 
 TICK_SEC = 0.25
 END_SEC = 5.0

@@ -13,10 +13,10 @@ from gevent.event import AsyncResult
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.connection import TooLarge
+from nimdrum.engines.window import LONGEST_POLL_SEC, Window, bounded
 from nimdrum.engines.work import Metrics, Work, find_page
 from nimdrum.scoring.loop import name_of_loop, outside
 from nimdrum.scoring.rows import Call, Turns
-from nimdrum.scoring.window import Window, bounded
 from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
 from nimdrum.session.counters import show_window
@@ -101,13 +101,6 @@ class Gate:
 
 
 TICK_SEC = 0.1
-FINDING_SEC = 0.05
-SETTLING_SEC = 0.25
-WATCHING_SEC = 1.0
-"""Making the page takes vLLM's front 3 to 6 ms, so a look a second costs it well under 1 % of its time."""
-LONGEST_POLL_SEC = 3.0
-CALMER = 1.5
-"""So many times longer is each pause after a look that changed nothing."""
 LINGER_SEC = 5.0
 PAGE_TIMEOUT_SEC = 2.0
 MISSES = 3
@@ -196,11 +189,7 @@ class Traffic:
                 running=work.running,
                 waiting=work.waiting,
             )
-        if self.window.is_finding and was_full:
-            return max(FINDING_SEC, took)  # the page of a busy front may take long: half of the time at most
-        if moved or self.window.is_settling:
-            return SETTLING_SEC if self.window.is_settling else WATCHING_SEC
-        return min(LONGEST_POLL_SEC, max(WATCHING_SEC, CALMER * last_pause))
+        return self.window.pause_sec(moved, took, last_pause, was_full)
 
 
 class MetricsPage:

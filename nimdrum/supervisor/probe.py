@@ -51,9 +51,10 @@ class Health:
 def look_ready(address: Address, timeout_sec: float) -> Health:
     """Health answers 200, and /v1/models lists our model: another server on the port would answer health too."""
     try:
-        status, _ = _request(address, "GET", address.health_path, timeout_sec)
+        status, body = _request(address, "GET", address.health_path, timeout_sec)
+        told = _message(body)
         if status != HTTPStatus.OK:
-            return Health(False, None, f"{address.health_path} answers {status}")
+            return Health(False, None, f"{address.health_path} answers {status}" + (f": {told}" if told else ""))
         status, body = _request(address, "GET", MODELS_PATH, timeout_sec)
         if status != HTTPStatus.OK:
             return Health(False, None, f"{MODELS_PATH} answers {status}")
@@ -63,11 +64,20 @@ def look_ready(address: Address, timeout_sec: float) -> Health:
     except (BadAnswer, ValueError, KeyError, TypeError, RecursionError) as error:
         return Health(False, None, f"answers, but not as a model server does ({type(error).__name__})")
     if address.model is None and names:
-        return Health(True, names[0], "ready")
+        return Health(True, names[0], told or "ready")
     if address.model in names:
-        return Health(True, address.model, "ready")
+        return Health(True, address.model, told or "ready")
     listed = ", ".join(names)[:SHOWN_CHARACTERS] or "nothing"
     return Health(False, None, f"{MODELS_PATH} lists {listed}, not {address.model}")
+
+
+def _message(body: bytes) -> str:
+    """What a health route says in words; empty where it says nothing."""
+    try:
+        said = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return said[:SHOWN_CHARACTERS].rstrip(".") if isinstance(said, str) else ""
 
 
 def look_at_work(address: Address) -> Work:

@@ -218,6 +218,7 @@ class Supervisor:
             restarts=self._life.restarts,
             cause=self._life.cause,
             last_lines=self._tail.last(STATE_LINES),
+            seen=self._watch.seen if self._watch and self._plan.speaks_for_others else "",
             prepared=self._life.prepared or self._plan.prepared,
         )
 

@@ -48,6 +48,8 @@ class EngineState:
     """One sentence: why the engine last failed, and what to do."""
     last_lines: tuple[str, ...] = ()
     """The end of the engine's log."""
+    seen: str = ""
+    """What its health route last said in words; empty where it said nothing."""
     prepared: bool = False
     """What comes before the first start is done."""
 
@@ -79,7 +81,7 @@ def read_state(path: Path) -> EngineState | None:
 
 def _is_sound(state: Any) -> bool:
     """Whether every field has its type: what else is in the file was not written by a supervisor."""
-    texts = (state.engine, state.line, state.host, *state.last_lines)
+    texts = (state.engine, state.line, state.host, state.seen, *state.last_lines)
     may_miss = (state.model, state.cause)
     whole = (state.supervisor_pid, state.port, state.restarts, 0 if state.engine_pid is None else state.engine_pid)
     return (
@@ -111,6 +113,8 @@ def describe(path: Path, state: EngineState) -> str:
         f"  supervisor {state.supervisor_pid}, engine {state.engine_pid or 'none'}, restarts {state.restarts}",
         f"  state in {path}",
     ]
+    if state.seen:
+        lines.append(f"  {state.seen}")
     if state.cause:
         lines.append(f"  last cause: {state.cause}")
     return "\n".join(lines)
@@ -136,6 +140,7 @@ class Record:
         self._state = state
         self._state_is_old = True
         self._state_written = b""
+        self._seen_written = ""
         self._lines_written = 0
         self._tried_at = self._freshened_at = -math.inf
         self._trouble = ""
@@ -147,6 +152,7 @@ class Record:
     def _write_state(self, state: EngineState) -> None:
         write_state(self._run_dir.state, state)
         self._state_written = state.to_json().encode("utf-8", "replace")
+        self._seen_written = state.seen
         self._state_is_old = False
 
     def _is_spoilt(self) -> bool:
@@ -178,7 +184,7 @@ class Record:
         try:
             # While it loads, health shows its last line as the progress.
             loading = new_lines and state.phase in (Phase.FETCHING, Phase.STARTING)
-            if self._state_is_old or loading or self._is_spoilt():
+            if self._state_is_old or loading or state.seen != self._seen_written or self._is_spoilt():
                 self._write_state(state)
             if new_lines:
                 replace_file(self._run_dir.log, "".join(f"{line}\n" for line in self._tail.last()))

@@ -73,6 +73,8 @@ class Watch:
     def __init__(self, plan: EnginePlan, tell: Callable[[Event], None]) -> None:
         self._tell = tell
         self._own = bool(plan.argv)
+        self._speaks_for_others = plan.speaks_for_others
+        self._line = plan.line
         self._stall_timeout_sec = plan.stall_timeout_sec
         self._address = Address(plan.host, plan.port, plan.health_path, plan.model, plan.metrics)
         self._lock = threading.Lock()
@@ -135,13 +137,13 @@ class Watch:
         self._bad_looks += 1 if health.answered or not self._own else 0
         if self._bad_looks != BAD_LOOKS:
             return
-        if self._own:
+        if self._own and not self._speaks_for_others:
             self._tell(Silent(f"The engine says itself that it is not well: {health.detail}."))
         else:
             self._ready = False
             self._bad_looks = 0
-            where = f"{self._address.host}:{self._address.port}"
-            self._tell(Lost(f"The external engine at {where} does not answer as it should: {health.detail}."))
+            where = f"external engine at {self._address.host}:{self._address.port}"
+            self._tell(Lost(f"The {self._line if self._own else where} does not answer as it should: {health.detail}."))
 
     def _on_work(self, work: Work) -> float:
         if self._ready:

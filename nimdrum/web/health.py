@@ -25,7 +25,8 @@ def health(state: EngineState | None, now: float | None = None, trouble: str = "
     Pure, but for `now`.
     """
     if state is not None and state.phase is Phase.RUNNING:
-        return {"message": "OK", "model": state.model}, 200, {}
+        endpoints = {"endpoints": state.seen} if state.seen else {}
+        return {"message": "OK", "model": state.model, **endpoints}, 200, {}
     if state is not None and state.phase is Phase.FATAL:
         cause = state.cause or "The log has the reason."
         return {"message": f"ERROR: {state.line} has failed. {cause}"}, DRUM_PIPELINE_ERROR, {}

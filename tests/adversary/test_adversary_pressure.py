@@ -12,7 +12,7 @@ from http_face import Face
 from rude_engine import Asked, RudeEngine, good
 from test_adversary_rows import Place
 
-from nimdrum.scoring.limiter import LONGEST_CLOSED_SEC
+from nimdrum.engines.limiter import LONGEST_CLOSED_SEC
 
 ROWS = 40
 

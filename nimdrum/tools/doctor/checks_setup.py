@@ -34,6 +34,8 @@ def check_engine(facts: Surroundings) -> Finding | None:
         return None
     if plan.warning:
         return warning(plan.warning)
+    if plan.speaks_for_others:
+        return ok(f"{plan.line}, by way of the gateway")
     if not plan.argv:
         return ok(f"{plan.line}, http://{plan.host}:{plan.port}")
     evidence = f" (told by {facts.image.evidence})" if facts.image and plan.uses_gpus else ""
@@ -53,6 +55,19 @@ def check_external(facts: Surroundings) -> Finding | None:
         f"{answer.url} {seen}",
         "check DR_NIM_SERVER_HOST and _PORT; DR_NIM_HEALTH_ROUTE is /health for vLLM and llama.cpp",
     )
+
+
+def check_endpoints(facts: Surroundings) -> Finding | None:
+    """One that is away is waited for; a start that has none fails."""
+    if facts.endpoints is None:
+        return None
+    looks = facts.endpoints.value
+    well = [f"{address} serves {seen.model}" for address, seen in looks if seen.trouble is None]
+    troubles = [seen.trouble for _, seen in looks if seen.trouble]
+    told = "; ".join([*well, *(trouble.sentence for trouble in troubles)])
+    if not troubles:
+        return ok(told)
+    return warning(told) if well else problem(told)
 
 
 def check_key(facts: Surroundings) -> Finding | None:

@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("input", setup.check_rows),
     ("engine", setup.check_engine),
     ("external", setup.check_external),
+    ("endpoints", setup.check_endpoints),
     ("gpu", machine.check_gpu),
     ("driver", machine.check_driver),
     ("gpu use", machine.check_gpu_use),

@@ -1,5 +1,6 @@
 """The facts, gathered at the edge: every look has a time limit, and one that fails is a fact too."""
 
+import asyncio
 import dataclasses
 import os
 import pwd
@@ -18,12 +19,14 @@ from nimdrum.base.settings import Settings, load_settings
 from nimdrum.engines.artifacts import MODEL_REPO
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.config_file import read_engine_config
+from nimdrum.engines.endpoints import VARIABLE, GatewayConfig
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage, find_nim
 from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
 from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
+from nimdrum.gateway.ready import Seen, look_at_all
 from nimdrum.scoring import mistakes
 from nimdrum.supervisor.state import find_engines
 from nimdrum.system.cores import usable_cores
@@ -38,6 +41,7 @@ LOOK_SEC = 10.0
 SEARCH_SEC = 20.0
 SMI_SEC = 20.0
 HTTP_SEC = 5.0
+ENDPOINTS_SEC = 90.0
 DRUM_PORT = 8080
 NOT_THERE = 127  # as launch.py and a shell say it
 MARKER = "nimdrum doctor"
@@ -127,6 +131,7 @@ def gather(
         packages=timed(lambda: look.packages(hosting.code_dir)),
         platform=timed(lambda: get(f"{endpoint}/version/", verify, HTTP_SEC), 3 * HTTP_SEC) if endpoint else None,
         external=_external(plan, get),
+        endpoints=_endpoints(plan),
         engines=timed(lambda: tuple(state for _, state in find_engines(hosting.state_root))),
     )
 
@@ -248,7 +253,15 @@ def _ports(hosting: Hosting, plan: EnginePlan | None, image: NimImage | None) ->
 
 
 def _external(plan: EnginePlan | None, get: Getter) -> Fact[Answer] | None:
-    if plan is None or plan.engine != "external":
+    if plan is None or plan.engine != "external" or plan.argv:
         return None
     url = f"http://{plan.host}:{plan.port}{plan.health_path}"
     return timed(lambda: get(url, True, HTTP_SEC), 3 * HTTP_SEC)
+
+
+def _endpoints(plan: EnginePlan | None) -> Fact[tuple[tuple[str, Seen], ...]] | None:
+    """What the gateway would see."""
+    if plan is None or VARIABLE not in plan.env:
+        return None
+    config = GatewayConfig.from_json(plan.env[VARIABLE])
+    return timed(lambda: asyncio.run(look_at_all(config)), ENDPOINTS_SEC)

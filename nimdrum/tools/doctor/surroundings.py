@@ -9,6 +9,7 @@ from nimdrum.engines.choose import find_kinds
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.tools import Listing
+from nimdrum.gateway.ready import Seen
 from nimdrum.supervisor.state import EngineState
 
 T = TypeVar("T")
@@ -150,6 +151,8 @@ class Surroundings:
     rows: Path | None = None
     """A file of prompts that is to be answered."""
     rows_error: str = ""
+    endpoints: Fact[tuple[tuple[str, Seen], ...]] | None = None
+    """Address and look of each that the gateway would speak to; None without a gateway."""
 
     @property
     def engine(self) -> str:

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.engines.plan import Bounds
+from nimdrum.engines.window import Window
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.loop import in_loop
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.rows import FEW_ROWS, Call, Turns, run_rows
-from nimdrum.scoring.window import Window
 
 DEADLINE_SEC = 30.0
 

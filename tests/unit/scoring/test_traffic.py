@@ -5,12 +5,12 @@ import socket
 import gevent
 from gevent.event import Event
 
+from nimdrum.engines.window import Window
 from nimdrum.engines.work import KNOWN
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.rows import Call
 from nimdrum.scoring.traffic import Gate, Traffic
-from nimdrum.scoring.window import Window
 from nimdrum.session.attach import Endpoint
 
 DEADLINE_SEC = 30.0

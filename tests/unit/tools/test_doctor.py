@@ -16,6 +16,8 @@ from nimdrum.engines import external, llamacpp, nim
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.image import NimImage
 from nimdrum.engines.tools import Listing, Profile, Verdict
+from nimdrum.gateway.ready import Seen
+from nimdrum.gateway.trouble import Trouble
 from nimdrum.supervisor.state import EngineState, Phase
 from nimdrum.tools.doctor import checks_machine as machine
 from nimdrum.tools.doctor import checks_setup as setup
@@ -105,6 +107,15 @@ CPU: dict[str, Any] = {"raw": {"engine": "llamacpp"}}
 STORE: dict[str, Any] = {"raw": {"model_artifacts_uri": "s3://b/llm/"}}
 STORE_CACHE: dict[str, Any] = {"raw": {**STORE["raw"], "model_artifacts_target": "cache"}}
 OUTSIDE: dict[str, Any] = {"raw": {"engine": "external"}}
+ENDPOINTS: dict[str, Any] = {"raw": {"engine": "external", "engine_urls": "http://a http://b"}}
+
+
+def looks(*troubles: str | None) -> Fact[tuple[tuple[str, Seen], ...]]:
+    """Of one endpoint after another: well, or with a trouble."""
+    seen = [Seen(trouble=Trouble(each)) if each else Seen("llama") for each in troubles]
+    return Fact(tuple(zip(("http://a", "http://b"), seen, strict=False)))
+
+
 BAD_KEY: dict[str, Any] = {
     "raw": {"NGC_API_KEY": credential()},
     "plan": None,
@@ -152,6 +163,11 @@ CASES: list[tuple[Check, dict[str, Any], str, str]] = [
     (setup.check_external, {"external": Fact(Answer("http://x", 503))}, "warning", "still loading"),
     (setup.check_external, {"external": Fact(Answer("http://x", 404))}, "problem", "answers 404.*DR_NIM_HEALTH_ROUTE"),
     (setup.check_external, {"external": Fact(Answer("http://x", None, "Oh"))}, "problem", r"does not answer \(Oh\)"),
+    (setup.check_engine, ENDPOINTS, "ok", "external engine at http://a, 2 endpoints, by way of the gateway"),
+    (setup.check_endpoints, {}, "none", ""),
+    (setup.check_endpoints, {"endpoints": looks(None)}, "ok", "http://a serves llama"),
+    (setup.check_endpoints, {"endpoints": looks(None, "oh.")}, "warning", "http://a serves llama; oh."),
+    (setup.check_endpoints, {"endpoints": looks("oh.")}, "problem", "oh."),
     (machine.check_gpu, {}, "ok", "2 x NVIDIA H100, 80 GiB"),
     (machine.check_gpu, {"gpus": Fact(None)}, "problem", "nvidia-smi is not on PATH.*--gpus all"),
     (machine.check_gpu, {"gpus": Fact(())}, "problem", "lists no GPU.*bundle"),

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from nimdrum.engines.limiter import MANY_ROWS
 from nimdrum.engines.plan import Bounds
-from nimdrum.scoring.limiter import MANY_ROWS
-from nimdrum.scoring.window import COUNTED_SEC, FIRST_ROW_SEC, WARM_SEC, Window, bounded
+from nimdrum.engines.window import COUNTED_SEC, FIRST_ROW_SEC, WARM_SEC, Window, bounded
 
 
 class Clock:

@@ -1,15 +1,25 @@
-"""How many rows are in flight at once, shared by all calls in this process and moved by `limiter`. Used in the loop."""
+"""How many rows are in flight at one engine: the size that `limiter` finds, and when to look again. Not for threads.
+
+A DRUM process has one for its engine, shared by all calls; the gateway has one for each endpoint.
+"""
 
 import time
 from collections.abc import Callable
 
+from nimdrum.engines.limiter import Sample, first_state, is_overloaded, next_limit
 from nimdrum.engines.plan import Bounds
-from nimdrum.scoring.limiter import Sample, first_state, is_overloaded, next_limit
 
 WARM_SEC = 60.0
 FIRST_ROW_SEC = 0.1
 COUNTED_SEC = 1.0
 """Rows that are refused within this time count together."""
+FINDING_SEC = 0.05
+SETTLING_SEC = 0.25
+WATCHING_SEC = 1.0
+"""Making the page takes vLLM's front 3 to 6 ms, so a look a second costs it well under 1 % of its time."""
+LONGEST_POLL_SEC = 3.0
+CALMER = 1.5
+"""So many times longer is each pause after a look that changed nothing."""
 RESERVE = 8
 """One place for so many is kept, beyond the window, for calls of a few rows."""
 
@@ -123,3 +133,14 @@ class Window:
             self._answered, self._refused, self._retry_after_sec = 0, set(), 0.0
             self._counted_from = sample.now_sec
         return self._state.limit != before
+
+    def pause_sec(self, moved: bool, took_sec: float, last_sec: float, was_full: bool) -> float:
+        """Until the next look at the engine's page, after one that took `took_sec`, `last_sec` after another.
+
+        `was_full` as it was before that look.
+        """
+        if self.is_finding and was_full:
+            return max(FINDING_SEC, took_sec)  # the page of a busy front may take long: half of the time at most
+        if moved or self.is_settling:
+            return SETTLING_SEC if self.is_settling else WATCHING_SEC
+        return min(LONGEST_POLL_SEC, max(WATCHING_SEC, CALMER * last_sec))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimdrum.scoring.limiter import (
+from nimdrum.engines.limiter import (
     COOL_DOWN_SEC,
     LONGEST_CLOSED_SEC,
     MANY_ROWS,
