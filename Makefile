@@ -18,6 +18,7 @@ PORT ?= 8080
 SCORE_ARGS ?=
 SERVE_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadgroup
+VLLM_TESTS ?= tests/vllm
 LOCK_ARGS ?=
 UV ?= $(VENV)/bin/uv
 # Where `make vllm` keeps vLLM and its weights (4 GB): outside of the checkout, whose hooks DRUM looks for at any depth.
@@ -134,7 +135,7 @@ vllm: $(VENV)/.dev $(VLLM)/.installed  ## The real vLLM on this CPU, in NIM 3's 
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light >/dev/null; } || \
 		{ echo "vllm: nginx is missing; install it (Debian: nginx-light)" >&2; exit 1; }
 	@echo "== vllm: pytest tests/vllm"
-	@PATH="$(BIN):$$PATH" NIMDRUM_VLLM="$(VLLM)" $(PY) -m pytest -n 0 tests/vllm
+	@PATH="$(BIN):$$PATH" NIMDRUM_VLLM="$(VLLM)" $(PY) -m pytest -n 0 $(VLLM_TESTS)
 
 # One process: all tests share two images. Where the tools are missing the tests say which and are skipped.
 container: $(VENV)/.dev  ## Build the image on stand-ins for NIM's and run it; as root, with buildah, podman and others (5 minutes)
