@@ -150,7 +150,7 @@ class Endpoint:
 
     def ask_others(self) -> None:
         for task, may_go in list(self.tries.items()):
-            if may_go():
+            if task is not asyncio.current_task() and may_go():  # who found out asks another by itself
                 task.cancel()
 
     def is_ready(self, model: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,26 @@ def test_rows_of_an_endpoint_that_dies_go_to_another(world: World) -> None:
         wait_for(lambda: set(figures(model, "up").values()) == {1}, READY_SEC)
         assert_all_answered(score_frame(frame_of(200), model))
         assert dies.record()["answered"] > 20
+
+
+def test_callers_see_nothing_of_an_endpoint_that_dies(world: World) -> None:
+    """Of those that ask the gateway itself, without anybody who would ask again: killed with forty requests in flight."""
+    with elsewhere(seconds=0.5) as stays, elsewhere(seconds=0.5) as dies:
+        model = model_of(world, stays, dies)
+        model.ready(READY_SEC)
+        wait_for(lambda: set(figures(model, "up").values()) == {1}, READY_SEC)
+        url = f"{gateway_of(model)}/v1/chat/completions"
+
+        def ask(number: int) -> str:
+            body = {"model": "llama", "messages": [{"role": "user", "content": str(number)}]}
+            answer = requests.post(url, json=body, timeout=READY_SEC).json()
+            return str(answer["choices"][0]["message"]["content"])
+
+        with ThreadPoolExecutor(40) as pool:
+            answers = [pool.submit(ask, number) for number in range(40)]
+            wait_for(lambda: dies.record().get("chats", 0) > 5)
+            dies.kill()
+            assert [each.result() for each in answers] == [f"echo: {number}" for number in range(40)]
 
 
 def test_one_that_answers_503_for_a_while_gets_few_rows_meanwhile(world: World) -> None:
