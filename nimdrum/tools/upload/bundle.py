@@ -26,6 +26,8 @@ from nimdrum.tools.upload.saved_image import CHUNK, TIMESTAMP, Image, find_image
 
 CONTEXT_FILES = ("Dockerfile", ".dockerignore", "env_info.json")
 """Beside what the Dockerfile copies."""
+SOURCES = (".py", ".html", ".css", ".js", ".json")
+"""What of a folder travels: nothing that somebody put beside the project's own files."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def context_files(root: Path) -> list[Packed]:
     """The Docker build context: what the Dockerfile copies, and the Dockerfile itself. Raises BundleError."""
     names = set(CONTEXT_FILES)
     for source in copied(_read(root, {"Dockerfile"})[0].content.decode()):
-        names |= {f"{source}/{name}" for name in _visible(root / source)} if (root / source).is_dir() else {source}
+        names |= {f"{source}/{n}" for n in _visible(root / source, SOURCES)} if (root / source).is_dir() else {source}
     return _read(root, names)
 
 
@@ -70,8 +72,12 @@ def copied(dockerfile: str) -> list[str]:
     return sources
 
 
-def _visible(folder: Path) -> set[str]:
-    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+def _visible(folder: Path, endings: tuple[str, ...] = ("",)) -> set[str]:
+    found = {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.name.endswith(endings) and (path.is_symlink() or not path.is_dir())
+    }
     return {
         path.as_posix() for path in found if not any(part[0] == "." or part == "__pycache__" for part in path.parts)
     }
