@@ -82,8 +82,6 @@ def test_a_bundle_from_a_clean_clone(clone: Path, clean_environ: dict[str, str])
     endings = {".py", ".html", ".css", ".js", ".json"}
     package = (path for path in clone.glob("nimdrum/**/*") if path.suffix in endings)
     modules = {path.relative_to(clone).as_posix() for path in package if "__pycache__" not in path.parts}
-        "nimdrum/__pycache__/x.py"
-    }
     model, context = members(out / "model.tar.gz"), members(out / "context.tar.gz")
     assert set(model) == {"model-metadata.yaml"}
     assert set(context) == CONTEXT | modules
