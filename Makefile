@@ -125,7 +125,7 @@ chaos-sample: $(VENV)/.dev
 	@echo "== chaos: a sample; make chaos runs all of it"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/chaos -k "supervisor or sync and SIGTERM and not request"
 
-adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (about 10 minutes)
+adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (about 6 minutes)
 	@echo "== adversary: pytest tests/adversary"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
 
