@@ -158,6 +158,7 @@ class Traffic:
             now = time.monotonic()
             quiet_since = now if self._calls else quiet_since
             if now - quiet_since >= LINGER_SEC:
+                self.close_idle()  # a look may have taken so long that some were used just now
                 return
             try:
                 if now >= self._page_at:
