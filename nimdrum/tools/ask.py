@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nimdrum.base.errors import NimdrumError
+from nimdrum.tools import this_command
 from nimdrum.tools.run_options import look_first, run_options
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def print_answer(asked: Asked, messages: list[dict[str, str]], max_tokens: int) 
                 reason = choice.finish_reason or reason
     except APIConnectionError as error:
         cause = error.__cause__ or error
-        raise AskError(f"Nothing answers at {asked.url} ({cause}): start it with `nimdrum serve`.") from None
+        raise AskError(f"Nothing answers at {asked.url} ({cause}): start it with `{this_command()} serve`.") from None
     except APIError as error:
         raise AskError(redact(f"{asked.url}: {error}", [asked.key] if asked.key else [])) from None
     finally:

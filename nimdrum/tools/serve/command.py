@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nimdrum.base.errors import NimdrumError
+from nimdrum.tools import PROJECT, this_command
 from nimdrum.tools.run_options import look_first, refuse, run_options
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from nimdrum.tools.serve.server import Server
 
 PAGE = "NIMDRUM_PAGE"
+EXAMPLE = PROJECT / "examples/prompts.csv"
 QUESTION = {"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 30, "stream": True}
 
 
@@ -102,9 +104,10 @@ def _settle_engine(code_dir: Path) -> str | None:
 def _suggest(screen: "Screen", url: str) -> None:
     body = json.dumps(QUESTION)
     screen.say(f"In a browser: {url}/  From another terminal:")
-    screen.say(f"  nimdrum ask --url {url} 'Say hello.'")
+    screen.say(f"  {this_command()} ask --url {url} 'Say hello.'")
     screen.say(f"  curl -sSN {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'")
-    screen.say(f"  curl -sS -F X=@prompts.csv {url}/predict/")
+    rows = EXAMPLE if EXAMPLE.is_file() else "prompts.csv"
+    screen.say(f"  curl -sS -F X=@{rows} {url}/predict/")
 
 
 def _stop(server: "Server", screen: "Screen") -> int:
