@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TextIO
 
 from tqdm import tqdm
@@ -16,6 +17,22 @@ from nimdrum.scoring.row import Result
 LOG_EVERY_SEC = 10.0
 
 log = get_logger("score")
+
+
+@dataclass
+class Count:
+    """What has come of the rows of a call so far."""
+
+    done: int = 0
+    failed: int = 0
+    tokens: int = 0
+
+    def add(self, result: Result) -> None:
+        self.done += 1
+        if isinstance(result, Completion):
+            self.tokens += result.completion_tokens or 0
+        else:
+            self.failed += 1
 
 
 class Progress:
@@ -33,18 +50,14 @@ class Progress:
         self._in_flight = in_flight
         self._clock = clock
         self._began = self._logged = clock()
-        self._done = self._failed = self._tokens = 0
+        self._count = Count()
         self._bar = tqdm(total=rows, unit="row", file=stream, dynamic_ncols=True) if stream.isatty() else None
         self._redirected = ExitStack()
         if self._bar is not None:
             self._redirected.enter_context(logging_redirect_tqdm())
 
     def done(self, row: int, result: Result) -> None:
-        self._done += 1
-        if isinstance(result, Completion):
-            self._tokens += result.completion_tokens or 0
-        else:
-            self._failed += 1
+        self._count.add(result)
         if self._bar is not None:
             self._bar.update()
 
@@ -55,8 +68,8 @@ class Progress:
             seconds = max(now - self._began, 1e-9)
             self._bar.set_postfix(
                 {
-                    "failed": self._failed,
-                    "tokens/s": round(self._tokens / seconds),
+                    "failed": self._count.failed,
+                    "tokens/s": round(self._count.tokens / seconds),
                     "in flight": self._in_flight(),
                 }
             )
@@ -72,14 +85,14 @@ class Progress:
 
     def _log(self, name: str) -> None:
         seconds = max(self._clock() - self._began, 1e-9)
-        rate = self._done / seconds
+        rate = self._count.done / seconds
         event(
             log,
             name,
-            rows=f"{self._done}/{self._rows}",
-            failed=self._failed,
+            rows=f"{self._count.done}/{self._rows}",
+            failed=self._count.failed,
             rows_per_sec=round(rate, 1),
-            tokens_per_sec=round(self._tokens / seconds),
+            tokens_per_sec=round(self._count.tokens / seconds),
             in_flight=self._in_flight(),
-            seconds_left=round((self._rows - self._done) / rate) if rate else "unknown",
+            seconds_left=round((self._rows - self._count.done) / rate) if rate else "unknown",
         )

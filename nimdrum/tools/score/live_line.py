@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nimdrum.base.hosting import read_hosting
 from nimdrum.scoring.answer import Completion
+from nimdrum.scoring.progress import Count
 from nimdrum.scoring.row import Result
 from nimdrum.session.attach import describe_progress
 from nimdrum.supervisor.state import Phase, find_engines
@@ -33,7 +34,7 @@ class LiveLine:
         self._began = clock()
         self._rows: int | None = None
         self._in_flight: Callable[[], int] = lambda: 0
-        self._done = self._failed = self._tokens = self._shown = 0
+        self._count, self._shown = Count(), 0
         self._live = Live(
             get_renderable=self._line, console=screen.console, refresh_per_second=REFRESHES_A_SEC, transient=True,
             redirect_stdout=False, redirect_stderr=False,
@@ -42,7 +43,7 @@ class LiveLine:
     def __call__(self, rows: int, in_flight: Callable[[], int]) -> "LiveLine":
         """A call of so many rows begins; a model's own `score` may make several."""
         self._rows, self._in_flight, self._began = rows, in_flight, self._clock()
-        self._done = self._failed = self._tokens = 0
+        self._count = Count()
         return self
 
     def start(self) -> None:
@@ -54,11 +55,7 @@ class LiveLine:
             self._live.stop()
 
     def done(self, row: int, result: Result) -> None:
-        self._done += 1
-        if isinstance(result, Completion):
-            self._tokens += result.completion_tokens or 0
-        else:
-            self._failed += 1
+        self._count.add(result)
         if self._live.is_started and self._shown < SHOWN_ANSWERS:
             self._shown += 1
             self._show(row, result)
@@ -82,21 +79,21 @@ class LiveLine:
         if self._rows is None:
             text = f"{self._engine()}  {seconds:.0f} s"
         else:
-            text = progress(self._rows, self._done, self._failed, self._tokens, self._in_flight(), seconds, width)
+            text = progress(self._rows, self._count, self._in_flight(), seconds, width)
         line = Text(text, no_wrap=True, overflow="ellipsis")
         line.truncate(width, overflow="ellipsis")
         return line
 
 
-def progress(rows: int, done: int, failed: int, tokens: int, in_flight: int, seconds: float, width: int) -> str:
+def progress(rows: int, count: Count, in_flight: int, seconds: float, width: int) -> str:
     """The line for a terminal of `width` columns: what matters least is left out where there is no room."""
-    rate = done / seconds if seconds > 0 else 0.0
-    left = "-:--" if not rate else _clock_time((rows - done) / rate)
+    rate = count.done / seconds if seconds > 0 else 0.0
+    left = "-:--" if not rate else _clock_time((rows - count.done) / rate)
     parts = [
-        f"{done}/{rows} rows",
-        f"{failed} failed",
+        f"{count.done}/{rows} rows",
+        f"{count.failed} failed",
         f"{rate:.{1 if rate >= 1 else 2}f} rows/s",
-        f"{tokens / seconds if seconds > 0 else 0.0:.0f} tokens/s",
+        f"{count.tokens / seconds if seconds > 0 else 0.0:.0f} tokens/s",
         f"{in_flight} in flight",
         f"{left} left",
     ]
@@ -108,7 +105,7 @@ def progress(rows: int, done: int, failed: int, tokens: int, in_flight: int, sec
     room = width - len(line) - 2
     if room < BAR_WIDTH // 2 or not rows:
         return line
-    filled = min(BAR_WIDTH, room) * done // rows
+    filled = min(BAR_WIDTH, room) * count.done // rows
     return f"{'━' * filled}{'·' * (min(BAR_WIDTH, room) - filled)}  {line}"
 
 

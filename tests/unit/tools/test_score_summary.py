@@ -9,6 +9,7 @@ import pytest
 from nimdrum.base.errors import SettingsError
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
+from nimdrum.scoring.progress import Count
 from nimdrum.tools.score.answers_file import check_ending, name_answers, write_answers
 from nimdrum.tools.score.live_line import progress
 from nimdrum.tools.score.summary import as_lines, as_object, summarize
@@ -44,7 +45,7 @@ def test_a_model_without_the_extra_columns() -> None:
 @pytest.mark.parametrize("width", [200, 100, 80, 60, 40])
 def test_the_line_fits(width: int) -> None:
     """Rows and failures are always there; what matters least goes first, a bar comes where there is room."""
-    line = progress(100_000, 12_345, 67, 8_000_000, 512, 100.0, width)
+    line = progress(100_000, Count(12_345, 67, 8_000_000), 512, 100.0, width)
     assert len(line) <= width
     assert "12345/100000 rows  67 failed" in line
     assert ("80000 tokens/s" in line) == (width >= 80)
@@ -54,7 +55,7 @@ def test_the_line_fits(width: int) -> None:
 
 def test_the_line_at_the_start() -> None:
     """No division by zero."""
-    assert "0/5 rows  0 failed  0.00 rows/s  0 tokens/s  2 in flight  -:-- left" in progress(5, 0, 0, 0, 2, 0.0, 80)
+    assert "0/5 rows  0 failed  0.00 rows/s  0 tokens/s  2 in flight  -:-- left" in progress(5, Count(), 2, 0.0, 80)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl", ".parquet"])
