@@ -130,19 +130,23 @@ class World:
         left = [(p.pid, p.cmdline()) for p in self.processes()]
         assert not left, f"processes left: {left}"
 
+    def end(self) -> None:
+        """Let its engines go, of which nothing may stay behind; what does is killed."""
+        for model in self.models:
+            model.attachment.release()
+        try:
+            self.wait_until_empty()
+        finally:
+            for process in self.processes():
+                process.kill()
+
 
 @pytest.fixture
 def world(tmp_path: Path, clean_environ: dict[str, str]) -> Iterator[World]:
     """An empty world. When the test ends its engines are let go, and nothing may stay behind."""
     world = World(tmp_path, clean_environ)
     yield world
-    for model in world.models:
-        model.attachment.release()
-    try:
-        world.wait_until_empty()
-    finally:
-        for process in world.processes():
-            process.kill()
+    world.end()
 
 
 @pytest.fixture(autouse=True)

@@ -142,13 +142,7 @@ def vllm_world(folder: Path, installation: Path, **environ: str) -> Iterator[Vll
     try:
         yield world
     finally:
-        for model in world.models:
-            model.attachment.release()
-        try:
-            world.wait_until_empty()
-        finally:
-            for process in world.processes():
-                process.kill()
+        world.end()
 
 
 def _title(process: psutil.Process) -> str:
