@@ -21,7 +21,6 @@ from nimdrum.engines.plan import PORT, Bounds, EngineKind, EnginePlan
 from nimdrum.engines.work import KNOWN
 
 DEFAULT_PORT = 8000
-HEALTH_PATH = "/v1/health/ready"
 MOST_IN_FLIGHT = 4096
 OWN_STOP_SEC = 5.0
 """The gateway has nothing to save."""
@@ -89,7 +88,7 @@ def _with_gateway(
         env={**child_environment(plan.network), VARIABLE: text},
         cwd="/",
         port=0,
-        health_path=HEALTH_PATH,
+        health_path=nim.KIND.health_path,  # of the gateway, which speaks as NIM does
         model=None,  # the gateway sees to it that it is the one
         bounds=_together(plan.bounds, len(endpoints)),
         metrics=replace(KNOWN, progress=()),

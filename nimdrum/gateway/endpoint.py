@@ -61,7 +61,6 @@ class Endpoint:
         self.seconds = 0.0
         """What an answer takes, of late."""
         self.answered = self.failed = self.refused = 0
-        self.removed = False
         self.tries: dict[asyncio.Task[object], Callable[[], bool]] = {}
         """Tasks that wait for an answer of which no byte is there yet, each with a word that says: ask another."""
         self._in_a_row = 0

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from nimdrum.engines.work import KNOWN
 from nimdrum.gateway.endpoint import Endpoint
 
-HEALTH, MODELS, METRICS = "/v1/health/ready", "/v1/models", ("/v1/metrics", "/metrics")
+HEALTH, METRICS = "/v1/health/ready", KNOWN.paths
 SHOWN_TROUBLES = 3
 
 FIGURES: tuple[tuple[str, str, str, Callable[[Endpoint], float | None]], ...] = (

@@ -34,8 +34,8 @@ class How(Enum):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is to be found out."""
+class Expected:
+    """What an endpoint must have to be the one, and by what it is looked at."""
 
     url: EndpointUrl
     shown: str
@@ -55,7 +55,7 @@ class Seen:
     models: tuple[dict[str, Any], ...] = ()
 
 
-async def look(asked: Asked, outgoing: Outgoing) -> Seen:
+async def look(asked: Expected, outgoing: Outgoing) -> Seen:
     """Never raises for what the other side does."""
     try:
         return await _look(asked, outgoing)
@@ -69,7 +69,7 @@ async def look_at_all(config: GatewayConfig) -> tuple[tuple[str, Seen], ...]:
     async def one(url: EndpointUrl) -> tuple[str, Seen]:
         outgoing = Outgoing(url, config)
         try:
-            asked = Asked(url, url.shown, config.health_path, config.model, config.has_credential)
+            asked = Expected(url, url.shown, config.health_path, config.model, config.has_credential)
             return url.shown, await look(asked, outgoing)
         finally:
             await outgoing.close()
@@ -77,7 +77,7 @@ async def look_at_all(config: GatewayConfig) -> tuple[tuple[str, Seen], ...]:
     return tuple(await asyncio.gather(*map(one, config.endpoints)))
 
 
-async def still_there(asked: Asked, outgoing: Outgoing, how: How) -> Trouble | None:
+async def still_there(asked: Expected, outgoing: Outgoing, how: How) -> Trouble | None:
     """The cheap look at one that was ready: what is wrong, if anything."""
     path = asked.health_path if how is How.HEALTH else MODELS_PATH
     try:
@@ -87,7 +87,7 @@ async def still_there(asked: Asked, outgoing: Outgoing, how: How) -> Trouble | N
     return None if status == HTTPStatus.OK else of_status(status, path, asked.shown)
 
 
-async def _look(asked: Asked, outgoing: Outgoing) -> Seen:
+async def _look(asked: Expected, outgoing: Outgoing) -> Seen:
     how = How.HEALTH
     status, _ = await _get(outgoing, asked.health_path)
     if status != HTTPStatus.OK:
@@ -114,7 +114,7 @@ async def _look(asked: Asked, outgoing: Outgoing) -> Seen:
     return Seen(model, None, how, models)
 
 
-def _other_model(asked: Asked, names: list[str]) -> Trouble:
+def _other_model(asked: Expected, names: list[str]) -> Trouble:
     if not names:
         return Trouble(
             f"{asked.shown} lists no model. Name it: served_model_name, or #model=NAME in engine_urls.", True
@@ -126,7 +126,7 @@ def _other_model(asked: Asked, names: list[str]) -> Trouble:
     )
 
 
-async def _ask_token(asked: Asked, outgoing: Outgoing, model: str) -> Trouble | None:
+async def _ask_token(asked: Expected, outgoing: Outgoing, model: str) -> Trouble | None:
     body = {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
     headers = [("Content-Type", "application/json"), ("Accept", "application/json")]
     sent = json.dumps(body).encode()

@@ -8,6 +8,7 @@ from nimdrum.base.hosting import LOOPBACK
 from nimdrum.base.log import get_logger
 from nimdrum.base.secret import SHORTEST
 from nimdrum.engines.endpoints import EndpointUrl, GatewayConfig
+from nimdrum.engines.wire import MODELS_PATH
 from nimdrum.gateway import pages
 from nimdrum.gateway.addresses import Addresses
 from nimdrum.gateway.answers import Masking
@@ -132,7 +133,7 @@ class Gateway:
                 return web.json_response(document, status=status)
             if path in pages.METRICS:
                 return web.Response(text=pages.metrics(self._pool.endpoints, self._pool.waiting), headers=NO_TEXT)
-            if path == pages.MODELS:
+            if path == MODELS_PATH:
                 return self._list_models()
         return await self._relay.answer(request)
 

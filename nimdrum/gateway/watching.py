@@ -18,7 +18,7 @@ from nimdrum.engines.endpoints import GatewayConfig
 from nimdrum.engines.work import KNOWN, Work, find_page
 from nimdrum.gateway.answers import whole_body
 from nimdrum.gateway.endpoint import REFUSAL_SEC, Endpoint
-from nimdrum.gateway.ready import Asked, How, Seen, look, still_there
+from nimdrum.gateway.ready import Expected, How, Seen, look, still_there
 from nimdrum.gateway.trouble import Trouble
 
 CALM_SEC = {How.HEALTH: 5.0, How.MODELS: 60.0, How.TOKEN: 600.0}
@@ -46,7 +46,7 @@ class Watching:
         """`model` gives what callers call the model, once that is known; `seen` gets each look at one that was away;
         `changed` is called when requests may go that could not before."""
         self._endpoint = endpoint
-        self._asked = Asked(endpoint.url, endpoint.shown, config.health_path, config.model, config.has_credential)
+        self._asked = Expected(endpoint.url, endpoint.shown, config.health_path, config.model, config.has_credential)
         self._stall_sec = config.stall_timeout_sec
         self._model = model
         self._seen = seen

@@ -27,7 +27,7 @@ class AskError(NimdrumError):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Addressee:
     """Whom to ask: the address with what comes before /chat/completions, the model, and the key where one is needed."""
 
     url: str
@@ -70,14 +70,14 @@ def ask(
     try:
         with contextlib.ExitStack() as stack:
             if deployment:
-                asked = deployed(deployment)
+                whom = deployed(deployment)
             elif url:
-                asked = Asked(f"{url.rstrip('/').removesuffix('/v1')}/v1", None)
+                whom = Addressee(f"{url.rstrip('/').removesuffix('/v1')}/v1", None)
             else:
-                asked = running_here(code_dir) or stack.enter_context(
+                whom = running_here(code_dir) or stack.enter_context(
                     started_here(code_dir, params, assignments, verbose)
                 )
-            print_answer(asked, messages, max_tokens)
+            print_answer(whom, messages, max_tokens)
     except KeyboardInterrupt:
         click.echo()
         raise SystemExit(INTERRUPTED) from None
@@ -86,7 +86,7 @@ def ask(
         raise SystemExit(FAILED) from None
 
 
-def deployed(deployment: str) -> Asked:
+def deployed(deployment: str) -> Addressee:
     """Raises AskError when nobody says where DataRobot is."""
     from datarobot.config import create_drconfig
 
@@ -97,20 +97,22 @@ def deployed(deployment: str) -> Asked:
     url = deployment.rstrip("/").removesuffix("/chat/completions")
     if "://" not in url:
         url = f"{str(config.endpoint).rstrip('/')}/deployments/{url}"
-    return Asked(url, DEPLOYED, str(config.token))
+    return Addressee(url, DEPLOYED, str(config.token))
 
 
-def running_here(code_dir: Path) -> Asked | None:
+def running_here(code_dir: Path) -> Addressee | None:
     from nimdrum.base.hosting import read_hosting
     from nimdrum.supervisor.state import Phase, find_engines
 
     states = [state for _, state in find_engines(read_hosting(code_dir, argv=[]).state_root)]
     newest = max((state for state in states if state.phase is Phase.RUNNING), key=lambda s: s.since, default=None)
-    return Asked(f"{newest.url}/v1", newest.model) if newest else None
+    return Addressee(f"{newest.url}/v1", newest.model) if newest else None
 
 
 @contextlib.contextmanager
-def started_here(code_dir: Path, params: Path | None, assignments: tuple[str, ...], verbose: bool) -> Iterator[Asked]:
+def started_here(
+    code_dir: Path, params: Path | None, assignments: tuple[str, ...], verbose: bool
+) -> Iterator[Addressee]:
     """An engine for this one answer, stopped with the block."""
     look_first(code_dir, params, assignments)
     from nimdrum.tools.score.run import loaded
@@ -118,20 +120,20 @@ def started_here(code_dir: Path, params: Path | None, assignments: tuple[str, ..
     with loaded(code_dir, verbose) as here:
         endpoint = here.model.ready()
         here.line.stop()
-        yield Asked(f"{endpoint.url}/v1", endpoint.model)
+        yield Addressee(f"{endpoint.url}/v1", endpoint.model)
 
 
-def print_answer(asked: Asked, messages: list[dict[str, str]], max_tokens: int) -> None:
+def print_answer(whom: Addressee, messages: list[dict[str, str]], max_tokens: int) -> None:
     """To standard output, piece by piece. Raises AskError, also for a stream that breaks off."""
     from openai import APIConnectionError, APIError, OpenAI
 
     from nimdrum.base.secret import redact
 
-    client = OpenAI(base_url=asked.url, api_key=asked.key or "none", timeout=TIMEOUT_SEC, max_retries=0)
+    client = OpenAI(base_url=whom.url, api_key=whom.key or "none", timeout=TIMEOUT_SEC, max_retries=0)
     reason = None
     try:
         stream: Any = client.chat.completions.create(
-            model=asked.model or _first_model(client),
+            model=whom.model or _first_model(client),
             messages=messages,  # type: ignore[arg-type]
             max_tokens=max_tokens,
             stream=True,
@@ -143,9 +145,9 @@ def print_answer(asked: Asked, messages: list[dict[str, str]], max_tokens: int) 
                 reason = choice.finish_reason or reason
     except APIConnectionError as error:
         cause = error.__cause__ or error
-        raise AskError(f"Nothing answers at {asked.url} ({cause}): start it with `{this_command()} serve`.") from None
+        raise AskError(f"Nothing answers at {whom.url} ({cause}): start it with `{this_command()} serve`.") from None
     except APIError as error:
-        raise AskError(redact(f"{asked.url}: {error}", [asked.key] if asked.key else [])) from None
+        raise AskError(redact(f"{whom.url}: {error}", [whom.key] if whom.key else [])) from None
     finally:
         sys.stdout.write("\n")
         sys.stdout.flush()
