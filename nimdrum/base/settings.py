@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nimdrum.base.credentials import engine_credential, ngc_key, stored_credential
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.parameters import convert, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
@@ -146,7 +147,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
 
     settings = Settings(
         engine=str(value("engine")).strip().lower(),
-        ngc_api_key=_api_key(value("NGC_API_KEY")),
+        ngc_api_key=ngc_key(value("NGC_API_KEY")),
         served_model_name=value("served_model_name"),
         model_profile=value("NIM_MODEL_PROFILE"),
         max_model_len=whole("NIM_MAX_MODEL_LEN"),
@@ -175,7 +176,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         server_port=whole("DR_NIM_SERVER_PORT"),
         health_route=value("DR_NIM_HEALTH_ROUTE"),
         engine_urls=text("engine_urls"),
-        engine_credential=_engine_credential(value("engine_credential")),
+        engine_credential=engine_credential(value("engine_credential")),
         engine_headers=None if (headers := text("engine_headers")) is None else Secret(headers),
         engine_ca=text("engine_ca"),
         engine_verify_ssl=value("engine_verify_ssl"),
@@ -186,7 +187,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         max_request_mb=whole("max_request_mb"),
         pass_through_paths=_paths(value("pass_through_paths") or ""),
         artifacts_uri=value("model_artifacts_uri"),
-        artifacts_credential=_stored_credential(value("model_artifacts_credential")),
+        artifacts_credential=stored_credential(value("model_artifacts_credential")),
         artifacts_target=word("model_artifacts_target", ARTIFACTS_TARGETS),
     )
     if settings.health_route and not settings.health_route.startswith("/"):
@@ -242,33 +243,3 @@ def _paths(text: str) -> tuple[str, ...]:
     if wrong := next((path for path in paths if "*" in path[:-1]), None):
         raise SettingsError(f"Runtime parameter pass_through_paths names {wrong!r}; a * may only be a path's end.")
     return paths
-
-
-def _stored_credential(credential: dict[str, Any] | None) -> Secret | None:
-    return None if credential is None else Secret(json.dumps(credential))
-
-
-def _engine_credential(credential: dict[str, Any] | None) -> Secret | None:
-    if credential is None:
-        return None
-    key, user, password = (credential.get(name) for name in ("apiToken", "user", "password"))
-    if isinstance(key, str) and key.strip():
-        return Secret(key.strip())
-    if isinstance(user, str) and isinstance(password, str) and password:
-        return Secret(f"{user}\0{password}")
-    raise SettingsError(
-        "Runtime parameter engine_credential is a credential without an apiToken, and without user and password. "
-        "Create a credential of type API token that holds the endpoint's key (or of type basic), and choose it here."
-    )
-
-
-def _api_key(credential: dict[str, Any] | None) -> Secret | None:
-    if credential is None:
-        return None
-    key = credential.get("apiToken")
-    if not isinstance(key, str) or not key.strip():
-        raise SettingsError(
-            "Runtime parameter NGC_API_KEY is a credential without an apiToken. "
-            "Create a credential of type API token that holds the NGC key, and choose it here."
-        )
-    return Secret(key.strip())
