@@ -104,6 +104,12 @@ def find_engines(state_root: Path) -> list[tuple[Path, EngineState]]:
     return found
 
 
+def newest_engine(state_root: Path, phase: Phase | None = None) -> EngineState | None:
+    """That of `find_engines` whose state changed last, of those in `phase`."""
+    states = [state for _, state in find_engines(state_root) if phase in (None, state.phase)]
+    return max(states, key=lambda state: state.since, default=None)
+
+
 def describe(path: Path, state: EngineState) -> str:
     """One engine in a few lines."""
     seconds = max(0, time.time() - state.since)  # a clock may be set back

@@ -102,10 +102,9 @@ def deployed(deployment: str) -> Addressee:
 
 def running_here(code_dir: Path) -> Addressee | None:
     from nimdrum.base.hosting import read_hosting
-    from nimdrum.supervisor.state import Phase, find_engines
+    from nimdrum.supervisor.state import Phase, newest_engine
 
-    states = [state for _, state in find_engines(read_hosting(code_dir, argv=[]).state_root)]
-    newest = max((state for state in states if state.phase is Phase.RUNNING), key=lambda s: s.since, default=None)
+    newest = newest_engine(read_hosting(code_dir, argv=[]).state_root, Phase.RUNNING)
     return Addressee(f"{newest.url}/v1", newest.model) if newest else None
 
 
@@ -115,7 +114,7 @@ def started_here(
 ) -> Iterator[Addressee]:
     """An engine for this one answer, stopped with the block."""
     look_first(code_dir, params, assignments)
-    from nimdrum.tools.score.run import loaded
+    from nimdrum.tools.score.predict import loaded
 
     with loaded(code_dir, verbose) as here:
         endpoint = here.model.ready()

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.console import RenderableType
 from rich.live import Live
@@ -14,7 +13,7 @@ from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.progress import Count
 from nimdrum.scoring.row import Result
 from nimdrum.session.attach import describe_progress
-from nimdrum.supervisor.state import Phase, find_engines
+from nimdrum.supervisor.state import Phase, newest_engine
 from nimdrum.tools.screen import Screen
 
 REFRESHES_A_SEC = 4.0
@@ -120,8 +119,7 @@ def engine_words(code_dir: Path) -> Callable[[], str]:
     root = read_hosting(code_dir, argv=[]).state_root
 
     def words() -> str:
-        states: list[Any] = [state for _, state in find_engines(root)]
-        newest = max(states, key=lambda state: state.since, default=None)
+        newest = newest_engine(root)
         if newest is None:
             return "Getting ready"
         ready = newest.phase is Phase.RUNNING
