@@ -11,7 +11,7 @@ from nimdrum.base.errors import NimdrumError
 from nimdrum.tools.run_options import look_first, refuse, run_options
 
 if TYPE_CHECKING:
-    from nimdrum.tools.score.run import Answers
+    from nimdrum.tools.score.predict import Answers
     from nimdrum.tools.screen import Screen
 
 STDOUT = Path("-")
@@ -73,7 +73,7 @@ def score(
             click.echo(json.dumps(told.as_object(ended), ensure_ascii=False))
         raise SystemExit(ended.exit_code)
 
-    from nimdrum.tools.score.run import answer_all
+    from nimdrum.tools.score.predict import answer_all
 
     try:
         answer_all(code_dir, body or b"", verbose, use)
