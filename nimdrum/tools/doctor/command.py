@@ -8,6 +8,7 @@ import click
 
 from nimdrum.engines.choose import AUTO, find_kinds
 from nimdrum.tools import CODE_DIR
+from nimdrum.tools.doctor import checks_engine
 from nimdrum.tools.doctor import checks_machine as machine
 from nimdrum.tools.doctor import checks_setup as setup
 from nimdrum.tools.doctor.finding import Finding, warning
@@ -18,16 +19,16 @@ Check = Callable[[Surroundings], Finding | None]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("parameters", setup.check_parameters),
     ("input", setup.check_rows),
-    ("engine", setup.check_engine),
-    ("external", setup.check_external),
-    ("endpoints", setup.check_endpoints),
+    ("engine", checks_engine.check_engine),
+    ("external", checks_engine.check_external),
+    ("endpoints", checks_engine.check_endpoints),
     ("gpu", machine.check_gpu),
     ("driver", machine.check_driver),
     ("gpu use", machine.check_gpu_use),
     ("shm", machine.check_shared_memory),
     ("api servers", machine.check_api_servers),
-    ("key", setup.check_key),
-    ("profile", setup.check_profile),
+    ("key", checks_engine.check_key),
+    ("profile", checks_engine.check_profile),
     ("cache", machine.check_cache),
     ("disk", machine.check_disk),
     ("fetch", machine.check_fetch),
