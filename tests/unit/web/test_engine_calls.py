@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_nim.run import wait_for
 from flask import Flask, Response, has_request_context, stream_with_context
 from http_face import LIMIT_SEC, ROOT, Engine, Face, answer, chunk, engine, face, stream, stream_for_ever  # noqa: F401
 from opentelemetry import trace
@@ -160,10 +161,7 @@ def test_the_kernel_knows_when_the_caller_hung_up() -> None:
         ended = connection_ended({"gunicorn.socket": here})
         assert not ended()
         there.close()
-        deadline = time.monotonic() + LIMIT_SEC
-        while not ended() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert ended()
+        wait_for(ended, LIMIT_SEC)
         here.close()
         assert ended()
     assert not connection_ended({})()
