@@ -13,6 +13,8 @@ EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_toke
 REASONING = "reasoning"
 LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
+NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
+"""Kinds of row error with which a batch is still what was asked for."""
 
 
 def assemble(
@@ -22,11 +24,11 @@ def assemble(
 
     With `extra_columns` also EXTRA_COLUMNS, `reasoning` where it is split from the answer, and choice_2 .. choice_n;
     a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty prompt
-    is not a failure: DataRobot's own validation sends a file of them.
+    is not a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame.
     """
-    failures = [(i, r) for i, r in enumerate(results) if isinstance(r, RowFailure) and r is not EMPTY_PROMPT]
+    failures = [(i, r) for i, r in enumerate(results) if isinstance(r, RowFailure) and r.kind not in NO_FAILURES]
     answered = len(failures) < len(results) and any(isinstance(result, Completion) for result in results)
     engine_failures = [(i, failure) for i, failure in failures if failure.status >= 500]
     if engine_failures and not answered:

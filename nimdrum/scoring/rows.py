@@ -10,6 +10,7 @@ import gevent
 from gevent.event import Event
 
 from nimdrum.engines.window import Window
+from nimdrum.scoring.budget import Budget
 from nimdrum.scoring.row import Result
 
 TICK_SEC = 0.25
@@ -23,9 +24,10 @@ Send = Callable[[int], Result]
 class Call:
     """The rows of one call, from whoever asked to the loop and back. `send` is called for each, in the loop."""
 
-    def __init__(self, rows: int, send: Send, deadline: float = float("inf")) -> None:
-        """After `deadline` (monotonic) `send` asks nobody, so no row waits for a place any more."""
+    def __init__(self, rows: int, send: Send, deadline: float = float("inf"), budget: Budget | None = None) -> None:
+        """After `deadline` (monotonic) or with `budget` over `send` asks nobody: no row waits for a place any more."""
         self.deadline = deadline
+        self.budget = budget or Budget()
         self.rows = rows
         self.begun = 0
         self.fresh: deque[tuple[int, Result]] = deque()
@@ -46,11 +48,12 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self.deadline
+        return time.monotonic() >= self.deadline or self.budget.is_over()
 
     def begin_next(self, after: Callable[[], None]) -> None:
         """Begin the next row; `after` is called at its end, whatever that is."""
         index, self.begun = self.begun, self.begun + 1
+        self.budget.begin()
         gevent.spawn(self._work, index, after)
 
     def cut(self) -> None:
@@ -68,6 +71,7 @@ class Call:
 
     def _work(self, index: int, after: Callable[[], None]) -> None:
         self._greenlets.add(gevent.getcurrent())
+        result = None
         try:
             if self._is_cut:  # before this greenlet had its first turn
                 return
@@ -81,6 +85,7 @@ class Call:
             self.fail(error)
         finally:
             self._greenlets.discard(gevent.getcurrent())
+            self.budget.end(result)
             after()
 
 
@@ -148,6 +153,8 @@ class Turns:
             return False
         if call.is_over:
             return True
+        if not call.budget.has_room():
+            return False
         if call.rows <= FEW_ROWS:
             return self.window.has_place(reserve=True)
         return self.window.has_place(1.0 if self.window.is_finding else self._batch_share)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
+from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.loop import in_loop
@@ -103,6 +104,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     request_deadline = time.monotonic() + model.drums_limit_sec
     caller = current_caller()
     endpoint = model.ready(stopped=caller.gone)
+    budget: Budget = model.budget or budget_of(settings)
     traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
     way = _Way(traffic, caller.request_id, request_deadline)
     sender = RowSender(
@@ -110,14 +112,19 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     )
 
     def send(number: int) -> Result:
-        return rows.send(asked[number], sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
+        if budget.is_over():
+            return budget.skipped()
+        deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline, budget.deadline)
+        result = rows.send(asked[number], sender, deadline)
+        cut = isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline
+        return budget.skipped() if cut else result
 
     def end() -> None:
         traffic.end(call)
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
-    call = Call(len(asked), send, request_deadline)
+    call = Call(len(asked), send, request_deadline, budget)
     progress = (model.screen or Progress)(len(asked), lambda: traffic.window.in_flight)
     counted = _Counted(model)
 

@@ -24,6 +24,8 @@ class Model:
     attachment: Attachment
     screen: Callable[[int, Callable[[], int]], Any] | None = None
     """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
+    budget: Any = None
+    """A `scoring.budget.Budget` that several calls share; None gives each call its own."""
 
     def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
         """The engine's endpoint; waits at most `timeout_sec`, by default as long as a row may take.
