@@ -175,9 +175,10 @@ types: $(VENV)/.dev  ## mypy
 	@echo "== types: mypy $(PYTHON_FILES)"
 	@$(BIN)/mypy $(PYTHON_FILES)
 
-parameters: $(VENV)/.runtime  ## The table in docs/parameters.md is the one that model-metadata.yaml gives
-	@echo "== parameters: the table of runtime parameters"
+parameters: $(VENV)/.runtime  ## The tables in docs/parameters.md and docs/variables.md are those of YAML and code
+	@echo "== parameters: the tables of runtime parameters and of NIM's variables"
 	@$(PY) -m nimdrum parameters --check docs/parameters.md
+	@$(PY) -m nimdrum variables --check docs/variables.md
 
 # Not a part of check: it asks the vulnerability database of the Python Package Index, so its answer changes over time.
 audit: $(VENV)/.dev  ## Known vulnerabilities in the pinned packages (needs the internet)

@@ -204,10 +204,10 @@ def _default(parameter: Parameter) -> str:
     return f"`{str(parameter.default).lower() if isinstance(parameter.default, bool) else parameter.default}`"
 
 
-def replace_table(text: str, new: str) -> str:
+def replace_table(text: str, new: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
     """`text` with what stands between the two marks replaced by `new`. Raises NimdrumError when they are missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise NimdrumError(f"The marks of the parameters table are missing. Put these two lines in: {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{new}\n\n{END}{after}"
+        raise NimdrumError(f"The marks of the table are missing. Put these two lines in: {' and '.join(marks)}")
+    return f"{before}{begin}\n\n{new}\n\n{end}{after}"

@@ -51,7 +51,7 @@ def _check_schema(inner: object) -> None:
 
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
-ARTIFACTS_TARGETS = ("model", "cache")
+ARTIFACTS_TARGETS = ("model", "cache", "adapters")
 
 PLAIN = {"DR_NIM_SERVER_HOST": "OPENAI_HOST", "DR_NIM_SERVER_PORT": "OPENAI_PORT"}
 """Plain variables that DRUM's own NIM road reads where the parameter is not set."""

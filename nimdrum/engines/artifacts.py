@@ -14,6 +14,8 @@ from nimdrum.weights.source import parse_uri
 
 MODEL_REPO = "model-repo"
 """Folder beside the hooks for weights that an engine loads as they are."""
+ADAPTERS = "adapters"
+"""A value of model_artifacts_target: LoRA adapters, not the weights. And the folder beside the hooks for them."""
 S3_VARIABLES = {
     "awsAccessKeyId": "AWS_ACCESS_KEY_ID",
     "awsSecretAccessKey": "AWS_SECRET_ACCESS_KEY",
@@ -21,8 +23,11 @@ S3_VARIABLES = {
 }
 
 
-def preparation(settings: Settings, hosting: Hosting, target: Path) -> Preparation:
-    """The fetch of model_artifacts_uri into `target`. Raises SettingsError for what cannot be fetched at all."""
+def preparation(settings: Settings, hosting: Hosting, target: Path, *, renew: bool = False) -> Preparation:
+    """The fetch of model_artifacts_uri into `target`; with `renew` also when a whole tree is there, to see what is new.
+
+    Raises SettingsError for what cannot be fetched at all.
+    """
     if settings.artifacts_uri is None:
         raise SettingsError("model_artifacts_uri is empty.")
     credential = _credential(settings)
@@ -30,7 +35,8 @@ def preparation(settings: Settings, hosting: Hosting, target: Path) -> Preparati
     return Preparation(
         argv=command(),
         env=fetch_environment(hosting.environ),
-        request=request_json(settings.artifacts_uri, target, credential, STALL_TIMEOUT_SEC),
+        request=request_json(settings.artifacts_uri, target, credential, STALL_TIMEOUT_SEC, renew=renew),
+        what="Fetching the LoRA adapters" if settings.artifacts_target == ADAPTERS else "Fetching the weights",
     )
 
 

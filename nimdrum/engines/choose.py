@@ -40,7 +40,8 @@ def plan_engine(
             f"Runtime parameter DR_NIM_SERVER_PORT is {plan.port}, which belongs to DRUM itself. "
             "Choose another port, or 0 for a free one."
         )
-    return replace(plan, warning=kind.auto_warning) if settings.engine == AUTO else plan
+    warnings = (kind.auto_warning if settings.engine == AUTO else "", plan.warning)
+    return replace(plan, warning=" ".join(filter(None, warnings)))
 
 
 def _choose(wanted: str, settings: Settings, hosting: Hosting, kinds: Sequence[EngineKind]) -> tuple[EngineKind, Any]:

@@ -2,7 +2,8 @@
 
     {"env": {"NIM_KVCACHE_PERCENT": 0.8}, "args": ["--max-num-seqs", "64"]}
 
-What the launcher or the weights' route decides is refused with the reason, not overruled in silence.
+What the launcher or the weights' route decides, and what the engine could not work with (`verdicts.py`), is refused
+with the reason, not overruled in silence.
 """
 
 import json
@@ -15,28 +16,11 @@ from typing import Any
 
 from nimdrum.base.errors import SettingsError
 from nimdrum.base.secret import SECRET_NAME
+from nimdrum.engines.verdicts import flag_rule, rule_of
 
 CONFIG_FILE = "engine_config.json"
 KEYS = ("args", "env")
 PASSTHROUGH = "NIM_PASSTHROUGH_ARGS"
-LAUNCHER_OWNED = {
-    "NIM_SERVER_PORT": "set DR_NIM_SERVER_PORT instead",
-    "NIM_HEALTH_PORT": "it must equal the server port",
-    "NIM_SERVED_MODEL_NAME": "set served_model_name instead",
-    "NIM_SAGEMAKER_MODE": "it moves the engine to DRUM's port 8080",
-    "VLLM_PORT": "it makes vLLM's processes fight over one port",
-}
-OWNED_FLAGS = {
-    "--port": "the engine's port is DR_NIM_SERVER_PORT",
-    "--host": "the engine listens on loopback",
-    "--uds": "the engine listens on loopback",
-    "--served-model-name": "set served_model_name instead",
-    "--model": "the model comes from the weights' route (docs/weights)",
-    "--model-path": "the model comes from the weights' route (docs/weights)",
-    "--api-key": "no request of DRUM carries a key",
-    "--ssl-keyfile": "DRUM asks the engine over plain HTTP",
-    "--ssl-certfile": "DRUM asks the engine over plain HTTP",
-}
 
 
 @dataclass(frozen=True)
@@ -74,7 +58,7 @@ class EngineConfig:
         if self.args and PASSTHROUGH in env:
             raise SettingsError(f"{CONFIG_FILE} has both args and {PASSTHROUGH}. Put all flags into args.")
         if line >= 2:
-            _check_flags(self.args or split_flags(env.get(PASSTHROUGH, "")))
+            check_flags(self.args or split_flags(env.get(PASSTHROUGH, "")), CONFIG_FILE)
         if self.args:
             env[PASSTHROUGH] = shlex.join(self.args)  # JSON inside must keep its quotes
         return env
@@ -125,10 +109,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _text(name: str, value: object) -> str:
-    if name in LAUNCHER_OWNED:
-        raise SettingsError(f"{CONFIG_FILE} sets {name}, which the launcher owns: {LAUNCHER_OWNED[name]}.")
     if not name or "=" in name or "\0" in name or not _is_unicode(name):
         raise SettingsError(f"{CONFIG_FILE} has {name!r}, which is no name for an environment variable.")
+    text = _plain_text(name, value)
+    rule = rule_of(name)
+    if rule is not None and (refusal := rule.refusal(name, text)):
+        raise SettingsError(f"{CONFIG_FILE} sets {refusal}")
+    return text
+
+
+def _plain_text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if not isinstance(value, str | int | float):
@@ -156,11 +146,13 @@ def _is_unicode(text: str) -> bool:
     return text == text.encode("utf-8", "replace").decode()
 
 
-def _check_flags(args: tuple[str, ...]) -> None:
+def check_flags(args: tuple[str, ...], where: str, remedy: str = "") -> None:
+    """Raises SettingsError for a flag that the launcher owns, or that keeps the engine from working here."""
     for argument in args:
-        flag = argument.partition("=")[0].replace("_", "-")  # vLLM takes both spellings
-        if flag in OWNED_FLAGS:
-            raise SettingsError(f"{CONFIG_FILE} sets {flag}, which the launcher owns: {OWNED_FLAGS[flag]}.")
+        rule = flag_rule(argument)
+        flag = argument.partition("=")[0].replace("_", "-")
+        if rule is not None and (refusal := rule.refusal(flag, "set")):
+            raise SettingsError(f"{where} sets {refusal}{remedy}")
 
 
 def split_flags(text: str) -> tuple[str, ...]:

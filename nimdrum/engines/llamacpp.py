@@ -72,7 +72,9 @@ def _fetched_model(settings: Settings, hosting: Hosting) -> Path:
     """The folder that a GGUF file is fetched into; the server looks for it there. Raises SettingsError."""
     folder = hosting.code_dir / MODEL_REPO
     if settings.artifacts_target != "model":
-        raise SettingsError("model_artifacts_target is cache, but only NIM has a cache. Set it to model.")
+        raise SettingsError(
+            f"model_artifacts_target is {settings.artifacts_target}, which only NIM takes. Set it to model."
+        )
     if content(folder) is Content.FILLED:
         raise SettingsError(
             f"model_artifacts_uri is set, but {folder} already holds files that were not fetched. "

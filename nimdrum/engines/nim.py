@@ -6,24 +6,38 @@ from pathlib import Path
 
 from nimdrum.base.errors import EngineNotFoundError, SettingsError
 from nimdrum.base.hosting import LOOPBACK, Hosting
-from nimdrum.base.parameters import read_parameters
 from nimdrum.base.secret import SECRET_NAME
 from nimdrum.base.settings import Settings
 from nimdrum.engines.api_servers import PARAMETER, Seen, choose_api_servers
-from nimdrum.engines.artifacts import MODEL_REPO, artifacts_identity, credential_secrets, preparation, store_variables
-from nimdrum.engines.config_file import PASSTHROUGH, EngineConfig, split_flags
-from nimdrum.engines.environment import inherited
+from nimdrum.engines.artifacts import (
+    ADAPTERS,
+    MODEL_REPO,
+    artifacts_identity,
+    credential_secrets,
+    preparation,
+    store_variables,
+)
+from nimdrum.engines.config_file import CONFIG_FILE, PASSTHROUGH, EngineConfig, check_flags, split_flags
+from nimdrum.engines.demand import gpus_demanded
 from nimdrum.engines.image import START_SCRIPTS, NimImage, find_nim
-from nimdrum.engines.plan import DEFAULT_MODEL_NAME, PORT, Bounds, EngineKind, EnginePlan
+from nimdrum.engines.nim_env import (
+    PEFT_SOURCE,
+    as_the_line_reads_it,
+    backend_port,
+    check_adapters,
+    image_env,
+    refresh_sec,
+    registry_keys,
+    settings_env,
+)
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME, Bounds, EngineKind, EnginePlan
 from nimdrum.engines.route import KEYS, MODEL_VARIABLES, Route, WeightsFacts, decide_route
+from nimdrum.engines.verdicts import kept_out, of_another_line
 from nimdrum.system.cores import usable_cores
-from nimdrum.system.gpu import gpu_devices, gpus_needed
+from nimdrum.system.gpu import gpu_devices
 from nimdrum.weights.folder import content
 
 DEFAULT_CACHE = "/opt/nim/.cache"
-BACKEND_PORT = 8001  # vLLM or SGLang behind the nginx of 2.x
-FLAGS = {"true": "1", "yes": "1", "false": "0", "no": "0"}
-LOG_LEVELS_2X = {"TRACE": "DEBUG", "DEFAULT": "INFO"}
 
 
 def plan_nim(
@@ -54,32 +68,43 @@ def plan_nim(
     model = settings.served_model_name or DEFAULT_MODEL_NAME
     configured = config.nim_env(image.line)
     inherited_env = image_env(hosting)
+    warnings = [*kept_out(hosting.environ).values(), *of_another_line(configured, image.line)]
+    adapters = _adapters(settings, hosting, configured)
     facts = _facts(settings, hosting, image, inherited_env, configured)
     route = _pending_route(facts) if plan.pending else decide_route(facts)
     configured = {name: value for name, value in configured.items() if value or name not in route.unset}
     secrets = {name: key for name, key in facts.keys.items() if name not in route.unset}
-    own = {**_settings_env(settings, image, model), **route.env, **configured}
-    env = _with_plain_flags({**inherited_env, **secrets, **own})
-    other_ports = (_backend_port(env),) if image.line >= 2 else ()
+    own = {**settings_env(settings, model), **route.env, **configured}
+    own |= {PEFT_SOURCE: str(adapters)} if adapters else {}
+    env = as_the_line_reads_it({**inherited_env, **secrets, **own}, image.line, plan.health_path)
+    if not adapters and not plan.pending:
+        check_adapters(env)
+    other_ports = (backend_port(env),) if image.line >= 2 else ()
     if settings.server_port in other_ports:
         raise SettingsError(
             f"Runtime parameter DR_NIM_SERVER_PORT is {settings.server_port}, which NIM's own backend takes. "
             "Choose another port, or 0 for a free one."
         )
-    flags = env.get(PASSTHROUGH, "")
+    text = env.get(PASSTHROUGH, "") if image.line >= 2 else ""
+    flags = split_flags(text)
+    if PASSTHROUGH not in configured and not plan.pending:
+        check_flags(flags, f"{PASSTHROUGH} of the container", f" Flags in args of {CONFIG_FILE} take its place.")
+    profile = env.get("NIM_MODEL_PROFILE")
+    gpus_needed, needed_by = gpus_demanded(profile, env, flags)
     seen = Seen(
         line=image.line,
         backend=image.backend,
-        flags=split_flags(flags),
+        flags=flags,
         env=env,
         multimodal=_is_multimodal(env.get("NIM_MODEL_PATH", "")),
         cores=cores(),
-        gpus=gpus_needed(settings.model_profile) or gpus(),
+        gpus=gpus_needed or gpus(),
     )
     servers = choose_api_servers(settings.api_server_count, seen)
     if servers.flags:
-        env[PASSTHROUGH] = f"{flags} {servers.flags}".lstrip()
+        env[PASSTHROUGH] = f"{text} {servers.flags}".lstrip()
     command = [str(image.entrypoint)] if image.entrypoint else []
+    into = adapters or route.fetch_into
     return replace(
         plan,
         line=f"NIM {image.line}.x",
@@ -87,12 +112,16 @@ def plan_nim(
         env=env,
         cwd=str(image.start_script.parent),
         model=model,
+        warning=" ".join(filter(None, warnings)),
         cache=env.get("NIM_CACHE_PATH", DEFAULT_CACHE) if route.uses_cache else None,
-        profile=settings.model_profile,
+        gpus_needed=gpus_needed,
+        gpus_needed_by=needed_by,
         other_ports=other_ports,
-        prepare=(preparation(settings, hosting, route.fetch_into),) if route.fetch_into else (),
+        prepare=(preparation(settings, hosting, into),) if into else (),
+        renew=preparation(settings, hosting, adapters, renew=True) if adapters and refresh_sec(env) else None,
+        renew_sec=refresh_sec(env) if adapters else 0.0,
         route=route.name,
-        route_reason=route.why,
+        route_reason=route.why + (f" LoRA adapters are fetched into {adapters}." if adapters else ""),
         api_servers=servers.why,
         optional_flags="" if settings.api_server_count else servers.flags,
         secrets=(*secrets.values(), *_secret_values(route.env), *config.secrets, *credential_secrets(settings)),
@@ -105,15 +134,21 @@ def plan_nim(
     )
 
 
+def _adapters(settings: Settings, hosting: Hosting, configured: Mapping[str, str]) -> Path | None:
+    """The folder that LoRA adapters are fetched into; None where none are. Raises SettingsError."""
+    if settings.artifacts_uri is None or settings.artifacts_target != ADAPTERS:
+        return None
+    if configured.get(PEFT_SOURCE):
+        raise SettingsError(
+            f"model_artifacts_target is {ADAPTERS} and {CONFIG_FILE} sets {PEFT_SOURCE}: both say where the LoRA "
+            "adapters are. Use one."
+        )
+    return hosting.code_dir / ADAPTERS
+
+
 def _pending_route(facts: WeightsFacts) -> Route:
     into = facts.cache if facts.artifacts_target == "cache" else facts.model_repo
     return Route("", {}, (), "", into if facts.artifacts_uri else None)
-
-
-def _with_plain_flags(env: dict[str, str]) -> dict[str, str]:
-    """`env` with NIM_JSONL_LOGGING as 1 or 0: NIM 1.x ends when it reads true."""
-    flag = env.get("NIM_JSONL_LOGGING", "").strip().lower()
-    return {**env, "NIM_JSONL_LOGGING": FLAGS[flag]} if flag in FLAGS else env
 
 
 def _is_multimodal(folder: str) -> bool:
@@ -123,11 +158,6 @@ def _is_multimodal(folder: str) -> bool:
     except OSError:
         return False
     return '"vision_config"' in text or '"audio_config"' in text
-
-
-def _backend_port(env: dict[str, str]) -> int:
-    text = env.get("NIM_BACKEND_PORT", "")
-    return int(text) if text.isdigit() else BACKEND_PORT
 
 
 def _identity(env: dict[str, str], configured: Mapping[str, str]) -> tuple[str, ...]:
@@ -157,7 +187,7 @@ def _facts(
         if settings.ngc_api_key
         else next((name for name in KEYS if configured.get(name)), None),
         profile=env.get("NIM_MODEL_PROFILE") or settings.model_profile,
-        artifacts_uri=settings.artifacts_uri,
+        artifacts_uri=None if settings.artifacts_target == ADAPTERS else settings.artifacts_uri,
         artifacts_target=settings.artifacts_target,
         store_variables=store_variables(settings, hosting),
     )
@@ -165,38 +195,6 @@ def _facts(
 
 def _secret_values(env: dict[str, str]) -> tuple[str, ...]:
     return tuple(value for name, value in env.items() if SECRET_NAME.search(name))
-
-
-def image_env(hosting: Hosting) -> dict[str, str]:
-    """What NIM gets from the container. Parameters that DataRobot also injects as plain variables are left out:
-    their values come from Settings, or not at all."""
-    ours = {*read_parameters(), "NIM_SERVED_MODEL_NAME"}
-    return {name: value for name, value in inherited(hosting.environ).items() if name not in ours}
-
-
-def _settings_env(settings: Settings, image: NimImage, model: str) -> dict[str, str]:
-    level = settings.log_level if image.line == 1 else LOG_LEVELS_2X.get(settings.log_level, settings.log_level)
-    env = {
-        "NIM_SERVER_PORT": PORT,
-        "NIM_HEALTH_PORT": PORT,
-        "NIM_SERVED_MODEL_NAME": model,
-        "NIM_LOG_LEVEL": level,
-    }
-    if settings.model_profile:
-        env["NIM_MODEL_PROFILE"] = settings.model_profile
-    if settings.max_model_len:
-        env["NIM_MAX_MODEL_LEN"] = str(settings.max_model_len)
-    return env
-
-
-def registry_keys(settings: Settings, hosting: Hosting, configured: Mapping[str, str]) -> dict[str, str]:
-    """Keys for the routes that download."""
-    # The plain variable is how NVIDIA's own documentation passes the key to a container.
-    keys = {name: hosting.environ.get(name, "").strip() for name in ("HF_TOKEN", "NGC_API_KEY")}
-    if settings.ngc_api_key:
-        keys["NGC_API_KEY"] = settings.ngc_api_key.reveal()
-    keys |= {name: configured[name] for name in KEYS if configured.get(name)}
-    return {name: key for name, key in keys.items() if key}
 
 
 def _scripts(hosting: Hosting) -> str:

@@ -89,8 +89,10 @@ class EnginePlan:
     """For the log, once the plan was made."""
     cache: str | None = None
     """Folder that must be writable before the start."""
-    profile: str | None = None
-    """NIM's model profile, whose name may tell how many GPUs it needs."""
+    gpus_needed: int | None = None
+    """GPUs that the engine is told to use; None where nothing says it."""
+    gpus_needed_by: str = ""
+    """What says it, for a sentence."""
     platform: dict[str, str] = field(default_factory=dict, repr=False)
     """DataRobot's variables for deployment events, a token among them; empty outside a deployment."""
     network: dict[str, str] = field(default_factory=dict, repr=False)
@@ -110,6 +112,9 @@ class EnginePlan:
     """At the end of NIM_PASSTHROUGH_ARGS, and asked for by nobody: an engine that refuses them is started without."""
     prepare: tuple[Preparation, ...] = ()
     """What to run before the first start, in order; without a time limit, so each must end by itself."""
+    renew: Preparation | None = None
+    """A fetch to run again and again while the engine runs, `renew_sec` apart: NIM reads its adapters' folder anew."""
+    renew_sec: float = 0.0
     prepared: bool = False
     """An earlier supervisor of this engine has run them: a load_model is not run twice."""
     route: str = ""
@@ -153,10 +158,13 @@ class EnginePlan:
             document[name] = tuple(document[name])
         document["limits"], document["bounds"] = Limits(**document["limits"]), Bounds(**document["bounds"])
         document["metrics"] = Metrics(**{name: tuple(values) for name, values in document["metrics"].items()})
-        document["prepare"] = tuple(
-            Preparation(**{**step, "argv": tuple(step["argv"])}) for step in document["prepare"]
-        )
+        document["prepare"] = tuple(map(_preparation, document["prepare"]))
+        document["renew"] = _preparation(document["renew"]) if document["renew"] else None
         return cls(**document)
+
+
+def _preparation(document: dict[str, Any]) -> Preparation:
+    return Preparation(**{**document, "argv": tuple(document["argv"])})
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import EngineConfig
 from nimdrum.engines.image import NimImage
-from nimdrum.engines.nim import image_env, registry_keys
+from nimdrum.engines.nim_env import image_env, registry_keys
 from nimdrum.system.gpu import gpus_needed
 
 LIST, DOWNLOAD, STORE = "list-model-profiles", "download-to-cache", "create-model-store"

@@ -24,6 +24,7 @@ from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import current_caller
 from nimdrum.session.client import Reply
 from nimdrum.session.counters import Tally, count_rows
+from nimdrum.session.meters import note_operation
 from nimdrum.session.model import Model
 from nimdrum.session.tracing import note_rows, rows_span
 
@@ -131,6 +132,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     def done(number: int, result: Result) -> None:
         progress.done(asked[number], result)
         counted.done(result)
+        _measure(model, endpoint, result)
 
     def tick() -> None:
         progress.tick()
@@ -143,6 +145,18 @@ def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
     finally:
         progress.close()
         counted.tell()
+
+
+def _measure(model: Model, endpoint: Endpoint, result: Result) -> None:
+    """A row for the metrics; one that was never sent is none."""
+    if not result.attempts or result.latency_sec is None:
+        return
+    tokens, error = {}, None
+    if isinstance(result, Completion):
+        tokens = {"input": result.prompt_tokens, "output": result.completion_tokens}
+    else:
+        error = result.kind
+    note_operation(model.attachment.plan.engine, endpoint, endpoint.model, result.latency_sec, tokens, error)
 
 
 @dataclass(frozen=True)

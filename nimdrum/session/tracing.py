@@ -1,10 +1,12 @@
 """OpenTelemetry spans for what the engine is asked, by the GenAI semantic conventions: numbers and names, no texts.
+A chat's metrics (`meters.py`) come with its span.
 
 DRUM sets a tracer provider when OTEL_EXPORTER_OTLP_ENDPOINT is set. Without one the API gives spans that record
 nothing, and everything here returns at once.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,21 +16,27 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from nimdrum.base.errors import HTTPStatusError
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.counters import Tally
+from nimdrum.session.meters import OPERATION, SCOPE, note_operation
 
-SCOPE = "nimdrum"
-OPERATION = "chat"
 REQUEST_FIELDS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed")
 
 
 class ChatSpan:
     """One chat completion. It ends with the answer, which for a stream is after the hook has returned."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
-        self._span = trace.get_tracer(SCOPE).start_span(
-            OPERATION, kind=SpanKind.CLIENT, attributes={"gen_ai.operation.name": OPERATION}
-        )
+    def __init__(self, engine: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """`engine` is the name of its kind."""
+        self._engine = engine
+        self._clock = clock
+        self._began = clock()
+        attributes = {"gen_ai.operation.name": OPERATION, "gen_ai.provider.name": engine}
+        self._span = trace.get_tracer(SCOPE).start_span(OPERATION, kind=SpanKind.CLIENT, attributes=attributes)
         self._on = self._span.is_recording()
         self._reasons: dict[int, str] = {}
+        self._endpoint: Endpoint | None = None
+        self._model: str | None = None
+        self._tokens: dict[str, int | None] = {}
+        self._error: str | None = None
 
     def headers(self) -> list[tuple[str, str]]:
         """What joins the engine's own spans to this one."""
@@ -40,6 +48,8 @@ class ChatSpan:
 
     def asked(self, body: Mapping[str, Any], endpoint: Endpoint) -> None:
         """What goes to the engine, and where."""
+        model = body.get("model")
+        self._endpoint, self._model = endpoint, model if isinstance(model, str) else None
         if not self._on:
             return
         self._span.update_name(f"{OPERATION} {endpoint.model}")
@@ -49,39 +59,44 @@ class ChatSpan:
 
     def answered(self, answer: Any) -> None:
         """A whole completion."""
-        if self._on:
-            self._note(answer)
+        self._note(answer)
 
     def streamed(self, chunk: Any) -> None:
         """One chunk of a stream."""
-        if self._on:
-            self._note(chunk)
-            error = (chunk.model_extra or {}).get("error")
-            if error:
-                self._span.set_status(StatusCode.ERROR)
-                _set(self._span, {"error.type": error.get("type")})
+        self._note(chunk)
+        if error := (chunk.model_extra or {}).get("error"):
+            self._failed(error.get("type"))
 
     def failed(self, error: BaseException) -> None:
         """No answer, and why: a status or the name of the error, never its text."""
+        self._failed(str(error.status if isinstance(error, HTTPStatusError) else type(error).__name__))
+
+    def _failed(self, kind: Any) -> None:
+        self._error = kind if isinstance(kind, str) and kind else "_OTHER"
         if self._on:
             self._span.set_status(StatusCode.ERROR)
-            status = error.status if isinstance(error, HTTPStatusError) else type(error).__name__
-            _set(self._span, {"error.type": str(status)})
+            _set(self._span, {"error.type": self._error})
 
     def end(self) -> None:
+        if self._endpoint:  # else there was no engine to ask
+            seconds = self._clock() - self._began
+            note_operation(self._engine, self._endpoint, self._model, seconds, self._tokens, self._error)
         if self._on:
             reasons = [self._reasons[index] for index in sorted(self._reasons)]
             _set(self._span, {"gen_ai.response.finish_reasons": reasons or None})
         self._span.end()
 
     def _note(self, answer: Any) -> None:
+        if usage := getattr(answer, "usage", None):
+            counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
+            self._tokens = {way: count for way, count in counts.items() if isinstance(count, int)}
+        if not self._on:
+            return
         _set(self._span, {"gen_ai.response.id": answer.id or None, "gen_ai.response.model": answer.model or None})
         for choice in answer.choices:
             if choice.finish_reason:
                 self._reasons[choice.index] = str(choice.finish_reason)
-        if usage := getattr(answer, "usage", None):
-            tokens = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
-            _set(self._span, {f"gen_ai.usage.{way}_tokens": count for way, count in tokens.items()})
+        _set(self._span, {f"gen_ai.usage.{way}_tokens": count for way, count in self._tokens.items()})
 
 
 @contextmanager

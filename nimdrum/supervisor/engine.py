@@ -12,7 +12,7 @@ from pathlib import Path
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.causes import Cause, find_cause
 from nimdrum.engines.load_model import AGAIN, RUN
-from nimdrum.engines.plan import LOAD_MODEL, EnginePlan
+from nimdrum.engines.plan import LOAD_MODEL, EnginePlan, Preparation
 from nimdrum.engines.preflight import look_before_start, shared_memory_bytes
 from nimdrum.supervisor.policy import Failed, Prepared
 from nimdrum.system import process
@@ -99,6 +99,45 @@ def tenth_told(line: str) -> int | None:
     return int(percent) // 10 if percent.isdigit() else None
 
 
+class Renewing:
+    """A plan's fetch that runs again and again while its engine does. What goes wrong in it is told, and hurts nobody.
+
+    Must be used from the supervisor's main thread.
+    """
+
+    def __init__(self, plan: EnginePlan, run_path: Path, tail: LogTail, clock: Callable[[], float]) -> None:
+        self._step = plan.renew
+        self._every_sec = plan.renew_sec
+        self._run_path = run_path
+        self._tail = tail
+        self._clock = clock
+        self._child: Child | None = None
+        self._due: float | None = None
+
+    def tick(self, running: bool, ended: Mapping[int, int]) -> None:
+        """Start it when it is due, that long after the engine was ready or the last one ended. `ended` as in
+        `Preparing.outcome`."""
+        if self._step is None:
+            return
+        if self._child and self._child.is_among(ended):
+            event(log, "adapters.renewed", exit_code=self._child.exit_code)
+            self._child.last_lines(LAST_WORDS_SEC)
+            self._child = self._due = None
+        if not running:
+            self._child = self._due = None  # with the engine all that was started here is stopped
+        elif self._child is None and self._due is None:
+            self._due = self._clock() + self._every_sec
+        elif self._child is None and self._due is not None and self._clock() >= self._due:
+            self._start(self._step)
+
+    def _start(self, step: Preparation) -> None:
+        try:
+            self._child = Child(step.argv, step.env, "/", str(self._run_path), self._tail, step.source, step.request)
+        except OSError as error:
+            self._due = None
+            log.warning("The LoRA adapters cannot be looked at: %s", error)
+
+
 LAST_WORDS_SEC = 0.5
 
 
@@ -179,7 +218,7 @@ class Engine:
         if not self._plan.uses_gpus:
             return
         gpus = None if self._baseline_mb is None else len(self._baseline_mb)
-        findings = look_before_start(self._plan.cache, self._plan.profile, gpus, shared_memory_bytes())
+        findings = look_before_start(self._plan, gpus, shared_memory_bytes())
         if findings.warning:
             log.warning("%s", findings.warning)
         if findings.problem:

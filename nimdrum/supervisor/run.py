@@ -18,7 +18,7 @@ from nimdrum.base.settings import PREFIX
 from nimdrum.engines.causes import API_SERVERS_REFUSED
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor import policy
-from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, tenth_told
+from nimdrum.supervisor.engine import CannotStart, Engine, Preparing, Renewing, tenth_told
 from nimdrum.supervisor.events import Reporter, find_destination, stage_of
 from nimdrum.supervisor.policy import Action, Event, Failed, Stop, Tick, transition
 from nimdrum.supervisor.rundir import RunDir
@@ -49,6 +49,7 @@ class Supervisor:
         self._tail = LogTail(_secrets_of(plan), self._on_line, forward)
         self._engine = Engine(plan, run_dir.path, self._tail)
         self._preparing = Preparing(plan, run_dir.path, self._tail) if plan.prepare else None
+        self._renewing = Renewing(plan, run_dir.path, self._tail, time.monotonic)
         self._tenths = -1
         self._told = ""
         self._events: SimpleQueue[tuple[Watch, Event]] = SimpleQueue()
@@ -90,6 +91,7 @@ class Supervisor:
         self._tail.hide(_secrets_of(plan))
         self._plan = plan
         self._engine = Engine(plan, self._run_dir.path, self._tail)
+        self._renewing = Renewing(plan, self._run_dir.path, self._tail, time.monotonic)
         self._tell_route()
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -129,6 +131,7 @@ class Supervisor:
             self._apply(silent)
         else:
             self._apply(Tick())
+        self._renewing.tick(self._life.phase is Phase.RUNNING, ended)
         self._tell_silence()
         self._record.tick()
 

@@ -9,7 +9,7 @@ import click
 
 from nimdrum import __version__
 from nimdrum.base.errors import NimdrumError, UploadError
-from nimdrum.base.parameters import read_parameters, replace_table, table
+from nimdrum.base.parameters import BEGIN, END, read_parameters, replace_table, table
 from nimdrum.tools import CODE_DIR
 from nimdrum.tools.ask import ask
 from nimdrum.tools.code_dir import code_dir
@@ -96,17 +96,31 @@ def show(prompts: Path, answers: Path, column: str, width: int | None, full: boo
 @click.option("--check", "checked", type=FILE, help="Fail if the file's table is old.")
 def parameters(target: Path | None, checked: Path | None) -> None:
     """Print the runtime parameters as the Markdown table that docs/parameters.md shows."""
-    text = table(read_parameters().values())
+    _put("parameters", table(read_parameters().values()), (BEGIN, END), target, checked)
+
+
+@main.command()
+@click.option("--write", "target", type=FILE, help="Put the tables into this file.")
+@click.option("--check", "checked", type=FILE, help="Fail if the file's tables are old.")
+def variables(target: Path | None, checked: Path | None) -> None:
+    """Print what becomes of NIM's variables and flags, as the Markdown tables that docs/variables.md shows."""
+    from nimdrum.engines import verdicts
+
+    _put("variables", verdicts.tables(), (verdicts.BEGIN, verdicts.END), target, checked)
+
+
+def _put(command: str, text: str, marks: tuple[str, str], target: Path | None, checked: Path | None) -> None:
+    """Print `text`, or put it between the marks of `target`, or see that it stands in `checked`."""
     path = target or checked
     if path is None:
         click.echo(text)
         return
     old = path.read_text(encoding="utf-8")
-    new = replace_table(old, text)
+    new = replace_table(old, text, marks)
     if target:
         path.write_text(new, encoding="utf-8")
     elif new != old:
-        raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum parameters --write {path}")
+        raise click.ClickException(f"The table in {path} is old. Run: python -m nimdrum {command} --write {path}")
 
 
 for _command in (

@@ -88,7 +88,7 @@ def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str]
     """
     caller = current_caller(headers)
     defaults = _defaults(model.settings) if model.settings.apply_defaults_to_chat else None
-    span = ChatSpan(params)
+    span = ChatSpan(model.attachment.plan.engine)
     try:
         call = EngineCall(model, caller)
         endpoint = call.ready()

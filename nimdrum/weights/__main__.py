@@ -55,6 +55,7 @@ def main() -> int:
             tell,
             lambda: bool(signals),
             stall_timeout_sec,
+            renew=request["renew"],
         ).run()
     except StoppedError:
         return 128 + signals[0]

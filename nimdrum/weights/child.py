@@ -39,7 +39,9 @@ def fetch_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return child_environment({n: value for n, value in environ.items() if n in NAMES or n.startswith(PREFIXES)})
 
 
-def request_json(uri: str, target: Path, credential: Credential | None, stall_timeout_sec: float) -> str:
+def request_json(
+    uri: str, target: Path, credential: Credential | None, stall_timeout_sec: float, *, renew: bool = False
+) -> str:
     """For the process's standard input. Holds secrets: never write it to a file or a log."""
     return json.dumps(
         {
@@ -47,6 +49,7 @@ def request_json(uri: str, target: Path, credential: Credential | None, stall_ti
             "target": str(target),
             "credential": None if credential is None else dict(credential),
             "stall_timeout_sec": stall_timeout_sec,
+            "renew": renew,
         }
     )
 

@@ -39,7 +39,8 @@ class Fetched:
 
 
 class TreeFetch:
-    """One fetch of one source into one folder. `open_store` is called only when something must be fetched."""
+    """One fetch of one source into one folder. `open_store` is called only when something must be fetched, or with
+    `renew`, which also asks the store for what is new where a whole tree is there."""
 
     def __init__(
         self,
@@ -49,7 +50,10 @@ class TreeFetch:
         tell: Tell,
         stopped: Callable[[], bool],
         stall_timeout_sec: float,
+        *,
+        renew: bool = False,
     ) -> None:
+        self._renew = renew
         self._uri = uri
         self._target = target
         self._open_store = open_store
@@ -63,7 +67,9 @@ class TreeFetch:
         """See that the whole tree is in the folder. Raises WeightsError and StoppedError."""
         began = time.monotonic()
         try:
-            if (tree := self._whole_tree()) is not None:  # also on a volume that is mounted read-only
+            if (
+                tree := self._whole_tree()
+            ) is not None and not self._renew:  # also on a volume that is mounted read-only
                 return self._summary(tree, 0, began)
             make_folder(self._target, self._target)
             claim = Claim(self._target / names.LOCK)
@@ -96,17 +102,20 @@ class TreeFetch:
             time.sleep(WAIT_SEC)
 
     def _fetch_unless_there(self) -> tuple[Tree, int]:
-        if (there := self._whole_tree()) is not None:  # by the one that we waited for
+        there = self._whole_tree()
+        if there is not None and not self._renew:  # by the one that we waited for
             return there, 0
         store = self._open_store()
         files = self._listed(store)
+        tree = Tree(self._uri, {file.name: (file.size, file.file_id) for file in files})
+        if there == tree:
+            return tree, 0
         make_folder(self._staging, self._target)
         try:
             fetched = self._fetch(store, files)
         except BaseException:
             self._remove_if_empty()
             raise
-        tree = Tree(self._uri, {file.name: (file.size, file.file_id) for file in files})
         publish(tree, self._target)
         return tree, fetched
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -111,6 +112,43 @@ def test_many_problems_at_once(machine: Machine) -> None:
     assert f"{port} (DRUM" in findings["ports"]["message"]
     assert f"process {os.getpid()}" in findings["ports"]["message"]
     assert all(findings[name]["remedy"] for name in problems(findings))
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"NIM_SSL_MODE": "TLS"}, "sets NIM_SSL_MODE, with which the engine cannot work here: DRUM asks"),
+        ({"NIM_NUM_COMPUTE_NODES": 2}, "sets NIM_NUM_COMPUTE_NODES, with which .*: one container is one node"),
+    ],
+)
+def test_a_file_with_the_impossible(machine: Machine, env: dict[str, Any], words: str) -> None:
+    """The sentence that the start would end with."""
+    machine.shell.image("2.x")
+    machine.gpus(H100_LINE)
+    (machine.code_dir / "engine_config.json").write_text(json.dumps({"env": env}))
+    code, findings = machine.doctor(environ=CREDENTIAL)
+    assert code == 1
+    assert findings["engine"]["level"] == "problem"
+    assert re.search(words, findings["engine"]["message"])
+
+
+def test_more_gpus_than_there_are(machine: Machine) -> None:
+    """Told for a variable as for a profile."""
+    machine.shell.image("2.x")
+    machine.gpus(H100_LINE)
+    (machine.code_dir / "engine_config.json").write_text('{"env": {"NIM_TENSOR_PARALLEL_SIZE": 4}}')
+    _, findings = machine.doctor(environ=CREDENTIAL)
+    assert findings["gpu"]["level"] == "problem"
+    assert "is to use 4 GPUs (NIM_TENSOR_PARALLEL_SIZE 4), but 1 is visible here" in findings["gpu"]["message"]
+
+
+def test_a_container_with_the_impossible(machine: Machine) -> None:
+    """A warning: the engine starts without it."""
+    machine.shell.image("2.x")
+    machine.gpus(H100_LINE)
+    _, findings = machine.doctor(environ={**CREDENTIAL, "NIM_SSL_MODE": "MTLS"})
+    assert findings["engine"]["level"] == "warning"
+    assert "NIM_SSL_MODE of the container is not passed to the engine" in findings["engine"]["message"]
 
 
 @pytest.mark.parametrize(

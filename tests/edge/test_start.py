@@ -11,7 +11,7 @@ from edge_world import KEY, READY_SEC, TOKEN, World
 from fake_nim.config import FakeNimConfig
 from fake_nim.run import fake_nim, wait_for
 
-from nimdrum.base.errors import EngineStartError, EngineUnavailableError
+from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SettingsError
 from nimdrum.base.secret import MASK
 from nimdrum.supervisor.state import Phase
 
@@ -192,6 +192,33 @@ def test_engine_config_wins(world: World) -> None:
     assert start["env"]["NIM_LOG_LEVEL"] == "WARNING"
     assert shlex.split(start["env"]["NIM_PASSTHROUGH_ARGS"]) == args
     assert start["argv"][2:] == []  # in 2.x they are the engine's, not the start script's
+
+
+def test_a_container_that_wants_the_impossible(world: World) -> None:
+    """TLS, a key, several nodes: NIM starts without them and becomes ready. In engine_config.json each is told before
+    anything starts."""
+    impossible = {"NIM_SSL_MODE": "TLS", "VLLM_API_KEY": KEY, "NIM_NUM_COMPUTE_NODES": "2", "NIM_DYNAMO_WORKER": "1"}
+    world.fake(line="2.x")
+    world.environ |= impossible
+    model = world.ready_model()
+    (start,) = world.starts()
+    assert not impossible.keys() & start["env"].keys()
+    assert model.attachment.plan.warning.count("is not passed to the engine") == len(impossible)
+    for name, value in impossible.items():
+        (world.code_dir / "engine_config.json").write_text(json.dumps({"env": {name: value}}))
+        with pytest.raises(SettingsError, match=f"sets {name}, with which the engine cannot work here: "):
+            world.model()
+    assert len(world.starts()) == 1
+
+
+def test_dynamo_gets_the_port_that_is_asked(world: World) -> None:
+    """Its front must listen where NIM's proxy would, and answer health where we ask."""
+    world.fake(line="2.x")
+    world.environ["NIM_DYNAMO_SINGLE"] = "1"
+    world.ready_model()
+    (start,) = world.starts()
+    assert start["env"]["DYN_HTTP_PORT"] == start["env"]["NIM_SERVER_PORT"]
+    assert start["env"]["DYN_HTTP_SVC_HEALTH_PATH"] == "/v1/health/ready"
 
 
 def test_two_code_folders_have_two_engines(world: World, tmp_path) -> None:

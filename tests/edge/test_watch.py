@@ -101,7 +101,7 @@ def test_too_few_gpus_for_the_profile_are_told_before_the_start(world: World) ->
     """A profile whose name asks for four GPUs does not start on two: the sentence comes in a second, not in minutes."""
     nvidia_smi(world, 10, 10)
     world.fake()
-    with pytest.raises(EngineStartError, match="needs 4 GPUs, but 2 are visible"):
+    with pytest.raises(EngineStartError, match=r"is to use 4 GPUs .the profile tensorrt_llm.*, but 2 are visible"):
         world.model(NIM_MODEL_PROFILE="tensorrt_llm-h100-fp8-tp4-throughput").ready(READY_SEC)
     assert world.starts() == []
 

@@ -56,7 +56,7 @@ class VllmWorld(World):
 class Engine:
     """One engine, and how tests use it."""
 
-    world: VllmWorld
+    world: World
     parameters: dict[str, Any] = field(default_factory=lambda: dict(PARAMETERS))
 
     def model(self, **parameters: Any) -> Model:
@@ -134,10 +134,10 @@ class Scoring(threading.Thread):
 
 
 @contextlib.contextmanager
-def vllm_world(folder: Path, installation: Path, **environ: str) -> Iterator[VllmWorld]:
+def vllm_world(folder: Path, installation: Path, kind: type[World] = VllmWorld, **environ: str) -> Iterator[World]:
     """A world with the stand-in in its image. When it ends its engine is let go, and nothing may stay behind."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    world = VllmWorld(folder, {**keep, "NIM_BACKEND_PORT": str(free_port()), **environ})
+    world = kind(folder, {**keep, "NIM_BACKEND_PORT": str(free_port()), **environ})
     build_image(world.image_root, installation / "venv/bin/python", installation / "weights")
     try:
         yield world

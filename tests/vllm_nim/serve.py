@@ -6,6 +6,7 @@ one of the two ends, and by SIGTERM, vLLM first.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shlex
@@ -49,9 +50,42 @@ def vllm_command(arguments: list[str], env: Mapping[str, str]) -> list[str]:
         *("--served-model-name", *served_names(env)),
         *("--max-model-len", length if length else "2048"),
         *("--dtype", "float32", "--enforce-eager"),  # any CPU has float32; compiling takes longer than it saves
+        *lora_flags(env),
         *shlex.split(env.get("NIM_PASSTHROUGH_ARGS", "")),
         *arguments,
     ]
+
+
+def lora_flags(env: Mapping[str, str]) -> list[str]:
+    """Static LoRA: what lies in NIM_PEFT_SOURCE at the start."""
+    if not env.get("NIM_PEFT_SOURCE"):
+        return []
+    modules = [f"{name}={folder}" for name, folder in adapters(Path(env["NIM_PEFT_SOURCE"])).items()]
+    return ["--enable-lora", *(["--lora-modules", *modules] if modules else [])]
+
+
+def adapters(source: Path) -> dict[str, Path]:
+    """The folders of `source` that hold an adapter, by name."""
+    return {path.parent.name: path.parent for path in sorted(source.glob("*/adapter_config.json"))}
+
+
+def watch_adapters(source: Path, every_sec: float, port: str, stopped: threading.Event) -> None:
+    """Dynamic LoRA, NIM's watcher: have vLLM load what is new in the folder, by its own route."""
+    loaded = set(adapters(source))
+    while not stopped.wait(every_sec):
+        for name, folder in adapters(source).items():
+            if name in loaded:
+                continue
+            body = json.dumps({"lora_name": name, "lora_path": str(folder)}).encode()
+            connection = http.client.HTTPConnection(HOST, int(port), timeout=60)
+            try:
+                connection.request("POST", "/v1/load_lora_adapter", body, {"Content-Type": "application/json"})
+                if connection.getresponse().status == 200:
+                    loaded.add(name)
+            except OSError:
+                continue  # it still loads, or ends
+            finally:
+                connection.close()
 
 
 def served_names(env: Mapping[str, str]) -> list[str]:
@@ -82,6 +116,10 @@ def serve(command: list[str], env: Mapping[str, str], *, in_json: bool) -> int:
     for child in both:
         if child.stdout:
             threading.Thread(target=pack, args=(child.stdout,), daemon=True).start()
+    source, every = env.get("NIM_PEFT_SOURCE"), env.get("NIM_PEFT_REFRESH_INTERVAL")
+    if source and every and env.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING") == "True":
+        watch = (Path(source), float(every), backend_port(env), stopped)
+        threading.Thread(target=watch_adapters, args=watch, daemon=True).start()
     while not stopped.wait(0.1):
         for name, child in (("vLLM", backend), ("nginx", nginx)):
             if child.poll() is not None:

@@ -102,7 +102,8 @@ def check_profile(facts: Surroundings) -> Finding | None:
         return ok("the image's default")
     profile = listing.find(wanted) if listing else None
     told = profile.name if profile and profile.name else _short(wanted)
-    needed, gpus = gpus_needed(profile.name if profile else wanted), len(facts.gpus.seen or ())
+    # Of a profile that is given by its name `check_gpu` says it, as the start does.
+    needed, gpus = gpus_needed(profile.name if profile and profile.name != wanted else None), len(facts.gpus.seen or ())
     if needed and gpus and gpus < needed:
         return problem(f"{told} needs {needed} GPUs, and {gpus} are visible", "a larger bundle, or another profile")
     if not listing or not listing.profiles:

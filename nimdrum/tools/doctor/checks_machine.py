@@ -5,7 +5,7 @@ Numbers are NVIDIA's (NIM documentation: prerequisites of 1.8 and 2.x, troublesh
 
 import re
 
-from nimdrum.engines.preflight import ADVISED_SHARED_MEMORY_GB, SHARED_MEMORY
+from nimdrum.engines.preflight import ADVISED_SHARED_MEMORY_GB, LARGER, SHARED_MEMORY, too_few_gpus
 from nimdrum.system.cores import api_servers
 from nimdrum.system.gpu import SLACK_MB
 from nimdrum.tools.doctor.finding import Finding, ok, problem, warning
@@ -28,6 +28,8 @@ def check_gpu(facts: Surroundings) -> Finding | None:
     if not gpus:
         return problem("nvidia-smi lists no GPU, and the engine needs one", GPU_REMEDY)
     told = ", ".join(_counted(gpus))
+    if facts.plan and (too_few := too_few_gpus(facts.plan, len(gpus))):
+        return problem(too_few, LARGER)
     if len({gpu.name for gpu in gpus}) > 1:
         return warning(f"{told}: NIM spreads a model over equal GPUs only", "show it one kind (CUDA_VISIBLE_DEVICES)")
     return ok(told)

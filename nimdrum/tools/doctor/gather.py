@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -16,13 +17,14 @@ from typing import TypeVar
 from nimdrum.base.errors import NimdrumError
 from nimdrum.base.hosting import Hosting
 from nimdrum.base.settings import Settings, load_settings
-from nimdrum.engines.artifacts import MODEL_REPO
+from nimdrum.engines.artifacts import ADAPTERS, MODEL_REPO
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.config_file import read_engine_config
 from nimdrum.engines.endpoints import VARIABLE, GatewayConfig
 from nimdrum.engines.environment import inherited
 from nimdrum.engines.image import NimImage, find_nim
-from nimdrum.engines.nim import BACKEND_PORT, DEFAULT_CACHE
+from nimdrum.engines.nim import DEFAULT_CACHE
+from nimdrum.engines.nim_env import BACKEND_PORT
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.engines.preflight import shared_memory_bytes
 from nimdrum.engines.tools import LIST, Listing, parse_listing, tool_command, tool_env
@@ -97,6 +99,7 @@ def gather(
     settings, settings_error = _settings(hosting, engine)
     plan, plan_error = _plan(settings, hosting)
     cache = Path((plan and plan.cache) or environ.get("NIM_CACHE_PATH") or DEFAULT_CACHE)
+    fetched = _fetch_folder(settings, hosting, plan)
     home = environ.get("HOME")
     endpoint = environ.get("DATAROBOT_ENDPOINT", "").strip().rstrip("/")
     verify = settings.verify_ssl if settings else True
@@ -113,7 +116,7 @@ def gather(
         plan=plan,
         plan_error=plan_error,
         local_model=timed(lambda: _local_model(hosting, plan)).seen,
-        fetch_into=timed(lambda: look.folder(hosting.code_dir / MODEL_REPO)) if _fetches_model(plan) else None,
+        fetch_into=timed(partial(look.folder, fetched)) if fetched else None,
         hf_offline=environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"),
         keys=find_keys(settings, hosting) if settings else (),
         gpus=_gpus(environ, run),
@@ -184,9 +187,13 @@ def _local_model(hosting: Hosting, plan: EnginePlan | None) -> Path | None:
     return folder if content(folder) is not Content.EMPTY else None
 
 
-def _fetches_model(plan: EnginePlan | None) -> bool:
-    """Into the model folder; the one of a cache is looked at anyway."""
-    return plan is not None and bool(plan.prepare) and plan.cache is None
+def _fetch_folder(settings: Settings | None, hosting: Hosting, plan: EnginePlan | None) -> Path | None:
+    """Where model_artifacts_uri is fetched to; None where it is not, and for a cache, which is looked at anyway."""
+    if plan is None or settings is None or not plan.prepare:
+        return None
+    if settings.artifacts_target == ADAPTERS:
+        return hosting.code_dir / ADAPTERS
+    return hosting.code_dir / MODEL_REPO if plan.cache is None else None
 
 
 def _gpus(environ: Mapping[str, str], run: Runner) -> Fact[tuple[Gpu, ...] | None]:

@@ -16,7 +16,7 @@ from nimdrum.base.hosting import Hosting
 from nimdrum.base.releases import DRUM
 from nimdrum.base.settings import Settings
 from nimdrum.engines.config_file import read_engine_config
-from nimdrum.engines.nim import registry_keys
+from nimdrum.engines.nim_env import registry_keys
 from nimdrum.engines.preflight import not_writable
 from nimdrum.system.ports import port_is_free
 from nimdrum.tools.doctor.checks_setup import HOOKS

@@ -66,7 +66,7 @@ def test_the_embedded_engine_takes_the_folder(tmp_path: Path) -> None:
     made = plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI)
     assert len(made.prepare) == 1
     assert made.argv[made.argv.index("--model") + 1] == str(tmp_path / "model-repo")
-    with pytest.raises(SettingsError, match="only NIM has a cache"):
+    with pytest.raises(SettingsError, match="only NIM takes"):
         plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI, model_artifacts_target="cache")
     (tmp_path / "model-repo").mkdir()
     (tmp_path / "model-repo/mine.gguf").touch()
@@ -103,3 +103,28 @@ def test_other_weights_are_another_engine(tmp_path: Path) -> None:
 def test_how_far_a_fetch_is(line: str, tenths: int | None) -> None:
     """From its own line; deployment events are sent for each tenth."""
     assert tenth_told(line) == tenths
+
+
+def test_adapters_leave_the_weights_route_alone(tmp_path: Path) -> None:
+    """They go beside it; with NIM's interval the store is looked at again as often, else once."""
+    made = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="adapters")
+    (prepare,) = made.prepare
+    request = json.loads(prepare.request)
+    assert (request["target"], request["renew"]) == (str(tmp_path / "adapters"), False)
+    assert made.env["NIM_PEFT_SOURCE"] == str(tmp_path / "adapters")
+    assert (made.route, made.renew, made.renew_sec) == ("download", None, 0.0)
+    (tmp_path / "engine_config.json").write_text('{"env": {"NIM_PEFT_REFRESH_INTERVAL": 60}}')
+    again = plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="adapters")
+    assert again.renew is not None
+    assert (json.loads(again.renew.request)["renew"], again.renew_sec) == (True, 60.0)
+    assert again.from_json(again.to_json()) == again
+
+
+def test_adapters_lie_in_one_place(tmp_path: Path) -> None:
+    """Two sources of them would hide each other; other engines have none."""
+    (tmp_path / "engine_config.json").write_text('{"env": {"NIM_PEFT_SOURCE": "/mnt/loras"}}')
+    with pytest.raises(SettingsError, match="NIM_PEFT_SOURCE: both say where the LoRA adapters are"):
+        plan(tmp_path, model_artifacts_uri=URI, model_artifacts_target="adapters")
+    (tmp_path / "engine_config.json").unlink()
+    with pytest.raises(SettingsError, match="model_artifacts_target is adapters, which only NIM takes"):
+        plan(tmp_path, None, engine="llamacpp", model_artifacts_uri=URI, model_artifacts_target="adapters")

@@ -1,6 +1,7 @@
 """engine_config.json: read, validated, every error said."""
 
 import json
+import re
 import shlex
 import tempfile
 from pathlib import Path
@@ -12,12 +13,11 @@ from hypothesis import strategies as st
 from nimdrum.base.errors import SettingsError
 from nimdrum.engines.config_file import (
     CONFIG_FILE,
-    LAUNCHER_OWNED,
-    OWNED_FLAGS,
     PASSTHROUGH,
     EngineConfig,
     read_engine_config,
 )
+from nimdrum.engines.verdicts import flag_rule
 
 
 def write(folder: Path, content: object) -> Path:
@@ -87,10 +87,6 @@ def test_no_file_is_no_variables(tmp_path: Path) -> None:
             {"env": {"NIM_SERVER_PORT": 8000}}, "NIM_SERVER_PORT.*DR_NIM_SERVER_PORT", id="the launcher's port"
         ),
         pytest.param({"env": {"NIM_HEALTH_PORT": 8000}}, "NIM_HEALTH_PORT", id="the launcher's health port"),
-        *(
-            pytest.param({"env": {name: 1}}, f"sets {name}, which the launcher owns", id=name)
-            for name in LAUNCHER_OWNED
-        ),
         pytest.param({"env": {"NIM_SERVED_MODEL_NAME": "x"}}, "served_model_name", id="the launcher's model name"),
     ],
 )
@@ -196,14 +192,23 @@ def test_args_in_two_places_are_refused() -> None:
         EngineConfig({PASSTHROUGH: "--seed 7"}, ("--seed", "7")).nim_env(2)
 
 
-@pytest.mark.parametrize("flag", OWNED_FLAGS)
-def test_flags_that_the_launcher_owns_are_refused(flag: str) -> None:
+OWNED_FLAGS = [
+    *"--port --host --uds --served-model-name --model --model-path --api-key --root-path".split(),
+    *"--ssl-keyfile --ssl-certfile --ssl-ca-certs --enable-ssl-refresh".split(),
+]
+HOPELESS_FLAGS = "--headless --grpc --nnodes --node-rank --master-addr --dist-init-addr --dry-run".split()
+
+
+@pytest.mark.parametrize("flag", [*OWNED_FLAGS, *HOPELESS_FLAGS])
+def test_flags_with_which_nothing_would_work_are_refused(flag: str) -> None:
     """In args and in the variable, with = and with underscores; the reason is said, the value is not."""
+    rule = flag_rule(flag)
+    assert rule is not None
+    assert rule.note
+    why = "the launcher owns" if flag in OWNED_FLAGS else "the engine cannot work here"
     for args in ([flag, "value-1"], [f"{flag}=value-1"], [f"--{flag[2:].replace('-', '_')}", "value-1"]):
         for config in (EngineConfig({}, tuple(args)), EngineConfig({PASSTHROUGH: shlex.join(args)})):
-            with pytest.raises(
-                SettingsError, match=f"sets {flag}, which the launcher owns: {OWNED_FLAGS[flag][:10]}"
-            ) as e:
+            with pytest.raises(SettingsError, match=f"sets {flag}, .*{why}: {re.escape(rule.note)}") as e:
                 config.nim_env(2)
             assert "value-1" not in str(e.value)
 

@@ -11,8 +11,8 @@ from nimdrum.tools.cli import main
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "words"),
     [
-        (("parameters", "--write", "plain.md"), 1, "Error: The marks of the parameters table are missing"),
-        (("parameters", "--check", "plain.md"), 1, "Error: The marks of the parameters table are missing"),
+        (("parameters", "--write", "plain.md"), 1, "Error: The marks of the table are missing"),
+        (("parameters", "--check", "plain.md"), 1, "Error: The marks of the table are missing"),
         (("parameters", "--write", "."), 2, "is a directory"),
         (("show", "prompts.csv", "prompts.csv"), 1, "Error: The prompt column 'Predictions' is missing"),
     ],
