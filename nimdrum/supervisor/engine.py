@@ -120,7 +120,8 @@ class Renewing:
         if self._step is None:
             return
         if self._child and self._child.is_among(ended):
-            event(log, "adapters.renewed", exit_code=self._child.exit_code)
+            if self._child.exit_code:
+                event(log, "adapters.not_renewed", exit_code=self._child.exit_code)
             self._child.last_lines(LAST_WORDS_SEC)
             self._child = self._due = None
         if not running:

@@ -36,6 +36,8 @@ class Fetched:
     fetched_bytes: int
     """From the store, in this call; 0 when all was there."""
     seconds: float
+    changed: bool
+    """Whether the folder holds another tree than before."""
 
 
 class TreeFetch:
@@ -54,6 +56,7 @@ class TreeFetch:
         renew: bool = False,
     ) -> None:
         self._renew = renew
+        self._changed = False
         self._uri = uri
         self._target = target
         self._open_store = open_store
@@ -84,7 +87,7 @@ class TreeFetch:
 
     def _summary(self, tree: Tree, fetched: int, began: float) -> Fetched:
         total = sum(size for size, _ in tree.files.values())
-        return Fetched(len(tree.files), total, fetched, time.monotonic() - began)
+        return Fetched(len(tree.files), total, fetched, time.monotonic() - began, self._changed)
 
     def _whole_tree(self) -> Tree | None:
         """The tree of our URI, if it is there and every file has its size."""
@@ -117,6 +120,7 @@ class TreeFetch:
             self._remove_if_empty()
             raise
         publish(tree, self._target)
+        self._changed = True
         return tree, fetched
 
     def _listed(self, store: Store) -> list[RemoteFile]:

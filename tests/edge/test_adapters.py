@@ -1,15 +1,18 @@
 """LoRA adapters from a store: fetched before the engine starts, and looked at again while it runs."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_world import World
+from edge_world import REPOSITORY, World
 from fake_nim.run import wait_for
 from s3_server import CREDENTIAL, S3Server
 
 from nimdrum.supervisor.state import Phase, read_state
+from nimdrum.weights.child import command, fetch_environment, request_json
 from nimdrum.weights.folder import Content, content
 
 pytestmark = pytest.mark.xdist_group("weights")
@@ -73,6 +76,22 @@ def test_the_store_is_looked_at_again(world: World, s3: S3Server) -> None:
     reads = [json.loads(line)["key"] for line in (s3.folder / "reads.jsonl").read_text().splitlines()]
     assert sum(f"stays/{WEIGHTS}" in key for key in reads) == 1
     assert len(world.starts()) == 1
+
+
+def test_a_look_without_news_says_nothing(s3: S3Server, tmp_path: Path) -> None:
+    """Once a minute it would fill the log. One with news tells how much came."""
+
+    def look() -> str:
+        request = request_json(s3.uri(), tmp_path / "adapters", CREDENTIAL, SEEN_SEC, renew=True)
+        env = {**fetch_environment(os.environ), "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(command(), input=request, env=env, capture_output=True, text=True, timeout=SEEN_SEC)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    assert "weights.ready files=2" in look()
+    assert look() == ""
+    put(s3, "poet", b"two")
+    assert "weights.ready files=4" in look()
 
 
 def test_a_store_that_is_away_hurts_no_engine(world: World, s3: S3Server) -> None:
