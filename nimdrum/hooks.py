@@ -192,6 +192,10 @@ def _look_first(settings: Settings, hosting: Hosting, reads_rows: bool) -> None:
     )
     if seen.mistakes:
         raise SettingsError(" ".join(seen.mistakes))
+    if settings.journal is not None and not hosting.server:
+        from nimdrum.scoring.journal import journal_at
+
+        journal_at(settings.journal)
 
 
 def _plan(settings: Settings, hosting: Hosting) -> EnginePlan:

@@ -22,7 +22,7 @@ class Model:
     settings: Settings
     hosting: Hosting
     attachment: Attachment
-    screen: Callable[[int, Callable[[], int]], Any] | None = None
+    screen: Callable[..., Any] | None = None
     """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
 
     def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
