@@ -12,7 +12,7 @@ from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.row import Result
 
 HEADER = b'{"journal": "nimdrum", "format": 1}\n'
-KINDS: dict[str, Callable[..., Result]] = {"answer": Completion, "failure": RowFailure}
+RESULTS: dict[str, Callable[..., Result]] = {"answer": Completion, "failure": RowFailure}
 NOBODY_ANSWERED = frozenset(("empty_prompt", "bad_row", "engine_down", "skipped"))
 """Kinds of failure that are not written down: the engine was not asked, or was not there. Such a row is missing."""
 ENCODE = json.JSONEncoder(ensure_ascii=False).encode
@@ -34,8 +34,8 @@ def is_kept(result: Result) -> bool:
 
 def as_line(entry: Entry) -> bytes:
     """One line of JSON, with the fields of the result that say something."""
-    kind = "answer" if isinstance(entry.result, Completion) else "failure"
-    document = {"row": entry.row, "asked": entry.fingerprint, kind: result_as_record(entry.result)}
+    what = "answer" if isinstance(entry.result, Completion) else "failure"
+    document = {"row": entry.row, "asked": entry.fingerprint, what: result_as_record(entry.result)}
     # A lone surrogate becomes its JSON escape, which reads back as what it was.
     return ENCODE(document).encode("utf-8", "backslashreplace") + b"\n"
 
@@ -44,9 +44,9 @@ def read_line(line: bytes) -> Entry | None:
     """The entry in `line`; None when it is none, as where a machine went down while it was written."""
     try:
         document = json.loads(line)
-        kind = next(name for name in KINDS if name in document)
+        what = next(name for name in RESULTS if name in document)
         int(document["asked"], 16)
-        return Entry(int(document["row"]), document["asked"], result_of(kind, document[kind]))
+        return Entry(int(document["row"]), document["asked"], result_of(what, document[what]))
     except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
         return None
 
@@ -61,10 +61,10 @@ def result_as_record(result: Result) -> dict[str, Any]:
     return record
 
 
-def result_of(kind: str, record: dict[str, Any]) -> Result:
+def result_of(what: str, record: dict[str, Any]) -> Result:
     """Back from `result_as_record`. Raises TypeError or KeyError for what is none."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    return KINDS[kind](**given)
+    return RESULTS[what](**given)
 
 
 def _default_of(field: "Field[Any]") -> Any:
