@@ -149,7 +149,8 @@ def load_model(code_dir: str, *, reads_rows: bool = False) -> Any:
     plan = _plan(settings, hosting)
     if plan.warning:
         log.warning(plan.warning)
-    model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
+    attachment = attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master)
+    model = Model(settings, hosting, attachment, reads_rows)
     if hosting.gunicorn_master is None:
         say_goodbye_at_exit(model.attachment)
     try:

@@ -51,6 +51,15 @@ def read_line(line: bytes) -> Entry | None:
         return None
 
 
+def as_end(rows: int, failed: int) -> bytes:
+    """The last line of a run whose answers were written, with failed rows among them."""
+    return ENCODE({"ended": {"rows": rows, "failed": failed}}).encode() + b"\n"
+
+
+def is_end(line: bytes) -> bool:
+    return line.startswith(b'{"ended"')
+
+
 def result_as_record(result: Result) -> dict[str, Any]:
     """The fields of `result` as plain JSON, without those that have their defaults."""
     record = {}

@@ -11,6 +11,8 @@ from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
 
 EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_tokens", "latency_sec", "attempts")
+NUMBERS: dict[str, type] = {"prompt_tokens": int, "completion_tokens": int, "latency_sec": float, "attempts": int}
+"""Of these columns; all others hold text."""
 REASONING = "reasoning"
 LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)

@@ -16,7 +16,7 @@ from pathlib import Path
 from nimdrum.base.errors import JournalError
 from nimdrum.base.log import get_logger
 from nimdrum.scoring.answer import RowFailure
-from nimdrum.scoring.entries import HEADER, Entry, Index, as_line, is_kept, read_line
+from nimdrum.scoring.entries import HEADER, Entry, Index, as_end, as_line, is_end, is_kept, read_line
 from nimdrum.scoring.row import Result
 
 SYNC_SEC = 5.0
@@ -32,6 +32,8 @@ class Journal:
         self.failed = 0
         """How many of the entries of earlier runs are failures."""
         self.added = 0
+        self.has_ended = False
+        """Whether its answers were all written, with failed rows among them."""
         self._descriptor = descriptor
         self._clock = clock
         self._synced = clock()
@@ -89,6 +91,17 @@ class Journal:
             with suppress(OSError):  # the next write tells
                 os.fdatasync(self._descriptor)
 
+    def end(self, rows: int, failed: int) -> None:
+        """Say at its end that the answers are written, and close it: with failed rows it may be of use."""
+        with suppress(OSError):
+            os.write(self._descriptor, as_end(rows, failed))
+        self.close()
+
+    def empty(self) -> None:
+        """Forget all that is in it."""
+        os.ftruncate(self._descriptor, len(HEADER))
+        self._size, self._index, self.failed, self.has_ended = len(HEADER), Index(), 0, False
+
     def remove(self) -> None:
         """It is not needed any more."""
         with suppress(OSError):
@@ -97,10 +110,13 @@ class Journal:
 
     def close(self) -> None:
         """Let others have it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
         _journals.pop(self.path, None)
         with suppress(OSError):
-            os.fsync(self._descriptor)
-            os.close(self._descriptor)
+            os.fsync(descriptor)
+        os.close(descriptor)
 
     def _read(self) -> Iterator[tuple[Entry, int, int]]:
         """Every entry with its place. What was not written to its end is cut off."""
@@ -111,9 +127,10 @@ class Journal:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
+                self.has_ended = is_end(line)
                 if offset and (entry := read_line(line)) is not None:
                     yield entry, offset, len(line)
-                elif offset:
+                elif offset and not self.has_ended:
                     unreadable += 1
                 offset += len(line)
         os.ftruncate(self._descriptor, offset)

@@ -1,9 +1,21 @@
-"""What a call knows of the batch that it is a part of: a command sends a large file in parts."""
+"""What a call knows of the batch that it is a part of: a command sends a large file in pieces, several at once."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+
+class Stopped(BaseException):
+    """The whole is given up, and with it this call. No Exception: nobody is to make an answer of it."""
+
+
+def _never() -> bool:
+    return False
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -12,10 +24,16 @@ class Part:
 
     first: int = 0
     """How many rows stand before its own."""
-    stopped: Callable[[], bool] = lambda: False
-    """Whether the whole is given up."""
     alone: bool = True
     """Whether it is for this call to say that no row at all was answered."""
+    stopped: Callable[[], bool] = _never
+    begun: Callable[[], None] = _nothing
+    """Called in the loop when no row of it waits for its turn any more: the next part's may come."""
+
+    def check(self) -> None:
+        """Raises Stopped."""
+        if self.stopped():
+            raise Stopped
 
 
 WHOLE = Part()

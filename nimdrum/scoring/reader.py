@@ -18,6 +18,7 @@ import pandas as pd
 from nimdrum.base.errors import BadInputError
 
 UNPROCESSABLE = 422
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MATRIX_MARKET = "%%MatrixMarket"
 FREE_CELLS = 400_000
 CELLS_A_CHARACTER = 4
@@ -48,7 +49,7 @@ def read_rows(body: bytes) -> pd.DataFrame:
 
 
 def _decode(body: bytes) -> str:
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if body.startswith(UTF_16):
         raise BadInputError("The scoring data is UTF-16. Save it as UTF-8 (in Excel: CSV UTF-8).", UNPROCESSABLE)
     try:
         return body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
@@ -61,6 +62,13 @@ def not_utf8(byte: int, line: int) -> BadInputError:
     return BadInputError(
         f"The scoring data is not UTF-8: byte 0x{byte:02x} in line {line}. Save it as UTF-8.", UNPROCESSABLE
     )
+
+
+def is_plain_csv(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is read as CSV; False also where only more of it would tell."""
+    text = start.removeprefix(codecs.BOM_UTF8).decode("utf-8", "ignore").lstrip()
+    other = start.startswith(UTF_16) or text.startswith(MATRIX_MARKET)
+    return bool(text) and not other and not _looks_like_json(text)
 
 
 def _looks_like_json(start: str) -> bool:
@@ -81,8 +89,8 @@ def _read_csv(text: str) -> pd.DataFrame:
 
 
 def csv_rows(source: Iterable[str]) -> Iterator[list[str]]:
-    """The header, its names made unique, then each row, as long as the header. `source` gives lines with their ends, and
-    is asked for the next one when it is needed. Raises BadInputError."""
+    """The header, its names made unique, then each row, as long as the header. `source` gives lines with their ends,
+    and is asked for the next one when it is needed. Raises BadInputError."""
     csv.field_size_limit(sys.maxsize)
     # Python 3.10's csv refuses NUL and later ones keep it; nothing that generates text wants one.
     lines = csv.reader((line.replace("\0", "\ufffd") for line in source), strict=True)

@@ -23,9 +23,17 @@ Send = Callable[[int], Result]
 class Call:
     """The rows of one call, from whoever asked to the loop and back. `send` is called for each, in the loop."""
 
-    def __init__(self, rows: int, send: Send, deadline: float = float("inf")) -> None:
-        """After `deadline` (monotonic) `send` asks nobody, so no row waits for a place any more."""
+    def __init__(
+        self,
+        rows: int,
+        send: Send,
+        deadline: float = float("inf"),
+        all_begun: Callable[[], None] = lambda: None,
+    ) -> None:
+        """After `deadline` (monotonic) `send` asks nobody, so no row waits for a place any more. `all_begun` is called
+        when the last row has begun."""
         self.deadline = deadline
+        self.all_begun = all_begun
         self.rows = rows
         self.begun = 0
         self.fresh: deque[tuple[int, Result]] = deque()
@@ -121,6 +129,7 @@ class Turns:
             call.begin_next(self._leave)
             if call.begun == call.rows:
                 self._calls.pop()
+                call.all_begun()
 
     @contextmanager
     def away(self, deadline: float) -> Iterator[None]:

@@ -118,7 +118,12 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     settings = model.settings
     request_deadline = time.monotonic() + model.drums_limit_sec
     caller = current_caller()
-    endpoint = model.ready(stopped=lambda: caller.gone() or part.stopped())
+
+    def gone() -> bool:
+        part.check()
+        return caller.gone()
+
+    endpoint = model.ready(stopped=gone)
     sampling = sampling_of(settings, endpoint.model)
     journal = _journal_of(model)
     known: list[Result | None] = [None] * len(asked)
@@ -143,7 +148,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
-    call = Call(len(missing), send, request_deadline)
+    call = Call(len(missing), send, request_deadline, part.begun)
     progress = (model.screen or Progress)(
         len(missing), lambda: traffic.window.in_flight, passed=len(rows.prompts) - len(missing)
     )
@@ -158,7 +163,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         counted.tell(COUNT_EVERY_SEC)
         if journal is not None:
             journal.tick()
-        if caller.gone() or part.stopped():
+        if gone():
             raise CallerGoneError
 
     try:

@@ -22,6 +22,8 @@ class Model:
     settings: Settings
     hosting: Hosting
     attachment: Attachment
+    reads_rows: bool = False
+    """Our own `read_input_data` and `score` get the rows, and not a model's."""
     screen: Callable[..., Any] | None = None
     """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
 
