@@ -17,8 +17,18 @@ def fingerprint(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN, split_r
     Timeouts, tries, the window, the row's place, file names and the engine's address are not in it: with others the
     answer would be the same. Raises RecursionError where messages of the row's own are nested too deeply for JSON.
     """
+    return fingerprint_of_body(whole_body(sampling, prompt, own), split_reasoning)
+
+
+def whole_body(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN) -> bytes:
+    """The request for all choices of a row at once, which is the one that is sent wherever the engine knows `n`. Raises
+    RecursionError."""
     asked = with_own(sampling, own)
-    body = chat_body(asked, prompt, asked.n, own.messages)
+    return chat_body(asked, prompt, asked.n, own.messages)
+
+
+def fingerprint_of_body(body: bytes, split_reasoning: bool) -> str:
+    """That of a row whose `whole_body` is there already."""
     return hashlib.sha256(b"%d %d\n%b" % (REQUEST_FORMAT, split_reasoning, body)).hexdigest()[:DIGITS]
 
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gevent
@@ -11,7 +12,7 @@ import pandas as pd
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
-from nimdrum.scoring.fingerprint import DIGITS, fingerprint
+from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
 from nimdrum.scoring.journal import Journal, journal_at
 from nimdrum.scoring.loop import in_loop
@@ -97,20 +98,16 @@ class _Rows:
     def is_empty(self, index: int) -> bool:
         return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
 
-    def fingerprint(self, index: int, sampling: Sampling, split_reasoning: bool) -> str:
+    def body(self, index: int, sampling: Sampling) -> bytes | None:
+        """The row's request; None where it cannot be asked."""
         own = own_of(self.own, index)
-        try:
-            return (
-                CANNOT_BE_ASKED
-                if isinstance(own, RowFailure)
-                else fingerprint(sampling, self.prompts[index], own, split_reasoning)
-            )
-        except RecursionError:
-            return CANNOT_BE_ASKED
+        with suppress(RecursionError):
+            return None if isinstance(own, RowFailure) else whole_body(sampling, self.prompts[index], own)
+        return None
 
-    def send(self, index: int, sender: RowSender, deadline: float) -> Result:
+    def send(self, index: int, sender: RowSender, deadline: float, body: bytes | None) -> Result:
         own = own_of(self.own, index)
-        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own)
+        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own, body)
 
 
 def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Result]:
@@ -127,20 +124,24 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     sampling = sampling_of(settings, endpoint.model)
     journal = _journal_of(model)
     known: list[Result | None] = [None] * len(asked)
-    if journal is not None:
-        prints = [rows.fingerprint(index, sampling, settings.split_reasoning) for index in asked]
-        known = journal.find(prints)
+
+    def print_of(body: bytes | None) -> str:
+        return CANNOT_BE_ASKED if body is None else fingerprint_of_body(body, settings.split_reasoning)
+
+    if journal is not None and journal.kept:
+        known = journal.find([print_of(rows.body(index, sampling)) for index in asked])
     missing = [number for number, result in enumerate(known) if result is None]
     traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
     way = _Way(traffic, caller.request_id, request_deadline)
     sender = RowSender(way, sampling, settings.client_timeout_sec, settings.split_reasoning)
 
     def send(number: int) -> Result:
-        number = missing[number]
-        index = asked[number]
-        result = rows.send(index, sender, min(time.monotonic() + settings.row_timeout_sec, request_deadline))
+        index = asked[missing[number]]
+        deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline)
+        body = None if journal is None else rows.body(index, sampling)
+        result = rows.send(index, sender, deadline, body)
         if journal is not None:
-            journal.add(part.first + index + 1, prints[number], result)
+            journal.add(part.first + index + 1, print_of(body), result)
         return result
 
     def end() -> None:
