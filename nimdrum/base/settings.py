@@ -88,6 +88,8 @@ class Settings:
     max_concurrency: int
     batch_share: float
     """Per cent."""
+    batch_token_limit: int
+    batch_time_limit_sec: float
     row_timeout_sec: float
     client_timeout_sec: float
     direct_access_timeout_sec: float
@@ -166,6 +168,8 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         journal=None if (journal := text("journal")) is None else Path(journal),
         max_concurrency=whole("max_concurrency"),
         batch_share=value("batch_share"),
+        batch_token_limit=whole("batch_token_limit"),
+        batch_time_limit_sec=value("batch_time_limit_sec"),
         row_timeout_sec=value("row_timeout_sec"),
         client_timeout_sec=value("DRUM_OPENAI_CLIENT_TIMEOUT"),
         direct_access_timeout_sec=value("NIM_DIRECT_ACCESS_REQUEST_TIMEOUT"),
@@ -197,6 +201,12 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
             f"Runtime parameter DR_NIM_HEALTH_ROUTE is {settings.health_route!r}; it must start with '/', as "
             "/v1/health/ready does."
         )
+    for limit in ("batch_token_limit", "batch_time_limit_sec"):
+        if getattr(settings, limit) and not settings.extra_output_columns:
+            raise SettingsError(
+                f"Runtime parameter {limit} is set, but extra_output_columns is false, so a row could not say that it "
+                "was skipped. Switch extra_output_columns on, or set the limit to 0."
+            )
     return settings
 
 

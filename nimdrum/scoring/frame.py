@@ -16,6 +16,8 @@ NUMBERS: dict[str, type] = {"prompt_tokens": int, "completion_tokens": int, "lat
 REASONING = "reasoning"
 LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
+NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
+"""Kinds of row error with which a batch is still what was asked for."""
 
 
 def assemble(
@@ -30,12 +32,12 @@ def assemble(
 
     With `extra_columns` also EXTRA_COLUMNS, `reasoning` where it is split from the answer, and choice_2 .. choice_n;
     a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty prompt
-    is not a failure: DataRobot's own validation sends a file of them.
+    is not a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """
     failures = [
-        (i, r) for i, r in enumerate(results, part.first) if isinstance(r, RowFailure) and r is not EMPTY_PROMPT
+        (i, r) for i, r in enumerate(results, part.first) if isinstance(r, RowFailure) and r.kind not in NO_FAILURES
     ]
     answered = len(failures) < len(results) and any(isinstance(result, Completion) for result in results)
     engine_failures = [(i, failure) for i, failure in failures if failure.status >= 500]

@@ -24,11 +24,20 @@ class Part:
 
     first: int = 0
     """How many rows stand before its own."""
-    alone: bool = True
-    """Whether it is for this call to say that no row at all was answered."""
+    batch: object = None
+    """What it is a part of; None when it is alone."""
     stopped: Callable[[], bool] = _never
     begun: Callable[[], None] = _nothing
     """Called in the loop when no row of it waits for its turn any more: the next part's may come."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is for this call to say that no row at all was answered."""
+        return self.batch is None
+
+    def follows(self, other: "Part") -> bool:
+        """Whether the rows of `other` stand before its own: they begin first."""
+        return self.batch is not None and other.batch is self.batch and other.first < self.first
 
     def check(self) -> None:
         """Raises Stopped."""

@@ -10,6 +10,8 @@ import gevent
 from gevent.event import Event
 
 from nimdrum.engines.window import Window
+from nimdrum.scoring.budget import Budget
+from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
 
 TICK_SEC = 0.25
@@ -28,12 +30,14 @@ class Call:
         rows: int,
         send: Send,
         deadline: float = float("inf"),
-        all_begun: Callable[[], None] = lambda: None,
+        budget: Budget | None = None,
+        part: Part = WHOLE,
     ) -> None:
-        """After `deadline` (monotonic) `send` asks nobody, so no row waits for a place any more. `all_begun` is called
-        when the last row has begun."""
+        """After `deadline` (monotonic) or with `budget` over `send` asks nobody: no row waits for a place any more. The
+        parts of one batch begin one after the other, as `part` says."""
         self.deadline = deadline
-        self.all_begun = all_begun
+        self.budget = budget or Budget()
+        self.part = part
         self.rows = rows
         self.begun = 0
         self.fresh: deque[tuple[int, Result]] = deque()
@@ -54,11 +58,12 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() >= self.deadline
+        return time.monotonic() >= self.deadline or self.budget.is_over()
 
     def begin_next(self, after: Callable[[], None]) -> None:
         """Begin the next row; `after` is called at its end, whatever that is."""
         index, self.begun = self.begun, self.begun + 1
+        self.budget.begin()
         gevent.spawn(self._work, index, after)
 
     def cut(self) -> None:
@@ -76,6 +81,7 @@ class Call:
 
     def _work(self, index: int, after: Callable[[], None]) -> None:
         self._greenlets.add(gevent.getcurrent())
+        result = None
         try:
             if self._is_cut:  # before this greenlet had its first turn
                 return
@@ -89,6 +95,7 @@ class Call:
             self.fail(error)
         finally:
             self._greenlets.discard(gevent.getcurrent())
+            self.budget.end(result)
             after()
 
 
@@ -129,7 +136,7 @@ class Turns:
             call.begin_next(self._leave)
             if call.begun == call.rows:
                 self._calls.pop()
-                call.all_begun()
+                call.part.begun()
 
     @contextmanager
     def away(self, deadline: float) -> Iterator[None]:
@@ -153,10 +160,14 @@ class Turns:
         self.go()
 
     def _may_go(self, call: Call) -> bool:
+        if any(call.part.follows(other.part) for other in self._calls):
+            return False
         if call.under_way >= self.window.size:  # some may be away: then so are those that would follow them
             return False
         if call.is_over:
             return True
+        if not call.budget.has_room():
+            return False
         if call.rows <= FEW_ROWS:
             return self.window.has_place(reserve=True)
         return self.window.has_place(1.0 if self.window.is_finding else self._batch_share)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
+from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
@@ -121,6 +122,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         return caller.gone()
 
     endpoint = model.ready(stopped=gone)
+    budget: Budget = model.budget or budget_of(settings)
     sampling = sampling_of(settings, endpoint.model)
     journal = _journal_of(model)
     known: list[Result | None] = [None] * len(asked)
@@ -136,10 +138,14 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     sender = RowSender(way, sampling, settings.client_timeout_sec, settings.split_reasoning)
 
     def send(number: int) -> Result:
+        if budget.is_over():
+            return budget.skipped()
         index = asked[missing[number]]
-        deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline)
+        deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline, budget.deadline)
         body = None if journal is None else rows.body(index, sampling)
         result = rows.send(index, sender, deadline, body)
+        if isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline:
+            return budget.skipped()
         if journal is not None:
             journal.add(part.first + index + 1, print_of(body), result)
         return result
@@ -149,7 +155,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
-    call = Call(len(missing), send, request_deadline, part.begun)
+    call = Call(len(missing), send, request_deadline, budget, part)
     progress = (model.screen or Progress)(
         len(missing), lambda: traffic.window.in_flight, passed=len(rows.prompts) - len(missing)
     )

@@ -26,6 +26,8 @@ class Model:
     """Our own `read_input_data` and `score` get the rows, and not a model's."""
     screen: Callable[..., Any] | None = None
     """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
+    budget: Any = None
+    """A `scoring.budget.Budget` that several calls share; None gives each call its own."""
 
     def ready(self, timeout_sec: float | None = None, stopped: Callable[[], bool] = lambda: False) -> Endpoint:
         """The engine's endpoint; waits at most `timeout_sec`, by default as long as a row may take.

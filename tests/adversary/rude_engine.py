@@ -170,8 +170,8 @@ class RudeEngine:
         except (OSError, HangUp):
             pass
         finally:
-            self._open.pop(number, None)
             connection.close()
+            self._open.pop(number, None)  # after it: whoever subtracts these from all descriptors must not miss one
 
     def _read(self, connection: socket.socket, rest: bytes) -> tuple[Asked, bytes]:
         while HEAD_END not in rest:

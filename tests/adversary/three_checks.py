@@ -92,11 +92,16 @@ def held_here(engine: Any) -> Held:
 
 def check_held(before: Held, now: Callable[[], Held]) -> None:
     """Nothing is kept; what takes a moment to go (an idle connection, a thread that ends) gets it."""
+    seen = [now()]
+
+    def is_within() -> bool:
+        seen[0] = now()
+        return seen[0].is_within(before)
+
     with contextlib.suppress(TimeoutError):
-        wait_for(lambda: now().is_within(before), SETTLE_SEC)
-    last = now()
+        wait_for(is_within, SETTLE_SEC)
     opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert last.is_within(before), f"before {before}, now {last}; this process holds {opened}"
+    assert seen[0].is_within(before), f"before {before}, now {seen[0]}; this process holds {opened}"
 
 
 def _seconds_of(work: Callable[[], Any]) -> float:

@@ -221,3 +221,26 @@ def test_a_batch_ends_before_its_worker_is_killed(world: World) -> None:
     errors = [error.partition(":")[0] for error in out["row_error"]]
     assert errors[0] == ""
     assert errors[-1] == "timed_out"
+
+
+def test_a_token_limit_ends_a_batch_in_order(world: World) -> None:
+    """The rows that it had room for are answered, the others are not asked and say so."""
+    world.fake(record_requests=True)
+    asked = prompts(400)
+    out = score_frame(frame_of(asked), world.ready_model(max_concurrency=16, batch_token_limit=1000))
+    answered = (out["row_error"] == "").sum()
+    assert out["resultText"].tolist() == [*echoes(asked)[:answered], *[""] * (400 - answered)]
+    assert out["row_error"][answered:].str.startswith("skipped: batch_token_limit (1000) was reached").all()
+    used = out["prompt_tokens"].sum() + out["completion_tokens"].sum()
+    assert 0.98 * 1000 <= used <= 1.02 * 1000
+    assert len(world.requests()) == answered
+
+
+def test_a_time_limit_keeps_what_is_answered(world: World) -> None:
+    """Rows that are under way at the limit are cut and, as those that never began, skipped."""
+    world.fake(hang_prompts_containing="never answered", record_requests=True)
+    asked = [*prompts(10), *["never answered"] * 30]
+    out = score_frame(frame_of(asked), world.ready_model(max_concurrency=8, batch_time_limit_sec=3))
+    assert out["resultText"].tolist() == [*echoes(asked[:10]), *[""] * 30]
+    assert out["row_error"][10:].str.startswith("skipped: batch_time_limit_sec (3) was over").all()
+    assert len(world.requests()) < 40

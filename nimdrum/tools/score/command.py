@@ -55,9 +55,10 @@ def score(
     Exits with 0 when all rows are answered, 3 when some failed (the answers are written), 1 when there are no answers,
     2 when something is wrong with what was asked (nothing was started), 130 after Ctrl-C.
     """
+    from nimdrum.scoring.entries import NOBODY_ANSWERED
     from nimdrum.tools.score import summary as told
     from nimdrum.tools.score.answers_file import check_ending, name_answers
-    from nimdrum.tools.score.resume import RETRY_FAILED, again, journal_for, leave
+    from nimdrum.tools.score.resume import RESUME, RETRY_FAILED, again, journal_for, leave
 
     if output is None:
         output = name_answers(rows) if as_json or sys.stdout.isatty() else STDOUT
@@ -89,7 +90,8 @@ def score(
         click.echo(f"Error: {sentence}{f' {kept}' if kept else ''}", err=True)
         raise SystemExit(told.FAILED) from None
     if journal is not None and ended.failed:
-        click.echo(f"To ask the failed rows again:\n  {again(typed, RETRY_FAILED)}", err=True)
+        skipped = all(failure.kind in NOBODY_ANSWERED for failure in ended.failures)
+        click.echo(f"To ask the failed rows again:\n  {again(typed, RESUME if skipped else RETRY_FAILED)}", err=True)
     if as_json:
         click.echo(json.dumps(told.as_object(ended), ensure_ascii=False))
     raise SystemExit(ended.exit_code)

@@ -65,7 +65,8 @@ def answer_in_order(
     begun_rows = number = next_out = 0
 
     def work(number: int, piece: Piece, first: int) -> None:
-        part = Part(first, piece.rows == rows, stopped.is_set, lambda: events.put((number, None)))
+        batch = None if piece.rows == rows else events
+        part = Part(first, batch, stopped.is_set, lambda: events.put((number, None)))
         try:
             with as_part(part):
                 events.put((number, answer(piece)))

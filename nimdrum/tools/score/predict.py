@@ -14,6 +14,7 @@ import pandas as pd
 
 from nimdrum.base.errors import NimdrumError
 from nimdrum.lifecycle import EndOfCommand, let_go
+from nimdrum.scoring.budget import budget_of
 from nimdrum.scoring.rows_file import Piece, RowsFile
 from nimdrum.session.model import Model
 from nimdrum.tools.run_options import code_dir_for_drum
@@ -79,6 +80,7 @@ def answering(here: Loaded, rows: RowsFile) -> Iterator[Iterator[pd.DataFrame]]:
         yield iter([answer(rows.whole())])
     else:
         here.line.total = rows.rows
+        here.model.budget = budget_of(here.model.settings)
         with closing(answer_in_order(rows.pieces(), rows.rows, answer)) as frames:
             yield frames
     here.line.stop()
