@@ -1,8 +1,7 @@
 """A batch's journal: each row's result is in a file when its answer counts, so the next run asks only for the rest.
 
-One process at a time has it (`flock`). A row is written the moment it is done, by one write, which outlives this
-process whatever ends it; the disk has it some seconds later, which matters when the machine goes down
-(docs/decisions/0016).
+One process at a time has it (`flock`). A row is written some milliseconds after it is done, which outlives this process
+whatever ends it; the disk has it some seconds later, which matters when the machine goes down (docs/decisions/0016).
 """
 
 import fcntl
@@ -17,15 +16,18 @@ from nimdrum.base.errors import JournalError
 from nimdrum.base.log import get_logger
 from nimdrum.scoring.answer import RowFailure
 from nimdrum.scoring.entries import HEADER, Entry, Index, as_end, as_line, is_end, is_kept, read_line
+from nimdrum.scoring.fingerprint import fingerprint_of_body
 from nimdrum.scoring.row import Result
 
 SYNC_SEC = 5.0
+LINGER_SEC = 0.005
+"""How long a result may wait for others: written together they cost a third."""
 
 log = get_logger("score")
 
 
 class Journal:
-    """An open journal. `add` may be called from the loop while other threads call the rest."""
+    """An open journal. `add` and `flush` are called in the loop, the rest from any thread."""
 
     def __init__(self, path: Path, descriptor: int, retry_failed: bool, clock: Callable[[], float]) -> None:
         self.path = path
@@ -38,6 +40,8 @@ class Journal:
         self._clock = clock
         self._synced = clock()
         self._unsynced = False
+        self._pending: list[tuple[int, bytes, bool, Result]] = []
+        self._error: JournalError | None = None
         self._taking = threading.Lock()
         self._size = len(HEADER)
         self._index = Index()
@@ -63,28 +67,47 @@ class Journal:
             results.append(entry.result if entry and entry.fingerprint == asked else None)
         return results
 
-    def add(self, row: int, fingerprint: str, result: Result) -> None:
-        """Write down the result of row `row`, counted from 1. Raises JournalError; what was written before stays."""
+    def add(self, row: int, body: bytes, split_reasoning: bool, result: Result) -> bool:
+        """The result of row `row`, counted from 1, whose request is `body`. True when the caller is to `flush` soon.
+
+        Raises JournalError when what was added before could not be written.
+        """
+        self.check()
         if not is_kept(result):
-            return
-        line = as_line(Entry(row, fingerprint, result))
+            return False
+        self._pending.append((row, body, split_reasoning, result))
+        return len(self._pending) == 1
+
+    def flush(self) -> None:
+        """Write what was added. What goes wrong is told by `check`; what was written before stays whole."""
+        pending, self._pending = self._pending, []
+        lines = b"".join(
+            as_line(Entry(row, fingerprint_of_body(body, split), result)) for row, body, split, result in pending
+        )
         try:
-            written = os.write(self._descriptor, line)
-            if written < len(line):
-                os.write(self._descriptor, line[written:])  # a full disk says so at the second try
+            written = os.write(self._descriptor, lines) if lines else 0
+            if written < len(lines):
+                os.write(self._descriptor, lines[written:])  # a full disk says so at the second try
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self._size)
-            raise JournalError(
+            self._error = JournalError(
                 f"The journal {self.path} cannot be written ({error.strerror}): the rows answered so far are in it; "
                 "make room, and run the same again to go on."
-            ) from error
-        self._size += len(line)
-        self.added += 1
-        self._unsynced = True
+            )
+            return
+        self._size += len(lines)
+        self.added += len(pending)
+        self._unsynced = self._unsynced or bool(pending)
+
+    def check(self) -> None:
+        """Raises JournalError when it could not be written."""
+        if self._error is not None:
+            raise self._error
 
     def tick(self) -> None:
-        """Have the disk take what is new, every few seconds; call it more often."""
+        """Have the disk take what is new, every few seconds; call it more often. Raises as `check` does."""
+        self.check()
         now = self._clock()
         if self._unsynced and now - self._synced >= SYNC_SEC:
             self._synced, self._unsynced = now, False

@@ -15,7 +15,7 @@ from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
-from nimdrum.scoring.journal import Journal, journal_at
+from nimdrum.scoring.journal import LINGER_SEC, Journal, journal_at
 from nimdrum.scoring.loop import in_loop
 from nimdrum.scoring.part import Part, current_part
 from nimdrum.scoring.progress import Progress
@@ -146,12 +146,15 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         result = rows.send(index, sender, deadline, body)
         if isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline:
             return budget.skipped()
-        if journal is not None:
-            journal.add(part.first + index + 1, print_of(body), result)
+        row = part.first + index + 1
+        if body is not None and journal is not None and journal.add(row, body, settings.split_reasoning, result):
+            gevent.spawn_later(LINGER_SEC, journal.flush)
         return result
 
     def end() -> None:
         traffic.end(call)
+        if journal is not None:
+            journal.flush()
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
@@ -178,6 +181,8 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     finally:
         progress.close()
         counted.tell()
+    if journal is not None:
+        journal.check()
     for number, result in zip(missing, fresh, strict=True):
         known[number] = result
     return [result for result in known if result is not None]

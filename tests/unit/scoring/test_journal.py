@@ -1,7 +1,6 @@
 """A journal on a real disk: what went in comes out, each entry once, whatever happened to the file in between."""
 
 import errno
-import hashlib
 import json
 import os
 import stat
@@ -18,9 +17,11 @@ from nimdrum.base.errors import JournalError
 from nimdrum.scoring import journal as module
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.entries import HEADER, Entry, Index, as_line, read_line
+from nimdrum.scoring.fingerprint import fingerprint_of_body
 from nimdrum.scoring.journal import Journal, journal_at
 
-PRINTS = [hashlib.sha256(b"%d" % number).hexdigest()[:32] for number in range(100)]
+BODIES = [b'{"model": "m", "messages": [%d]}' % number for number in range(100)]
+PRINTS = [fingerprint_of_body(body, False) for body in BODIES]
 FAILED = RowFailure("refused", "no", 400, 0.5, 1)
 
 
@@ -34,6 +35,12 @@ def nothing_stays_open() -> Iterator[None]:
     yield
     for each in list(module._journals.values()):
         each.close()
+
+
+def add(journal: Journal, row: int, number: int, result: Completion | RowFailure) -> None:
+    """In the file when it returns."""
+    if journal.add(row, BODIES[number], False, result):
+        journal.flush()
 
 
 def again(journal: Journal, retry_failed: bool = False) -> Journal:
@@ -73,8 +80,8 @@ def test_a_line_reads_back(row: int, result: Completion | RowFailure) -> None:
 def test_the_lines_as_documented(tmp_path: Path) -> None:
     """docs/journal.md shows these two lines."""
     journal = journal_at(tmp_path / "j")
-    journal.add(1, PRINTS[0], answer("Paris."))
-    journal.add(2, PRINTS[1], FAILED)
+    add(journal, 1, 0, answer("Paris."))
+    add(journal, 2, 1, FAILED)
     lines = journal.path.read_bytes().splitlines(keepends=True)
     assert lines[0] == HEADER
     assert json.loads(lines[1]) == {
@@ -115,8 +122,8 @@ def test_each_entry_is_given_once(entries: list[tuple[int, bool]], asked: list[i
 def test_rows_with_one_request_have_an_answer_each(tmp_path: Path) -> None:
     """Two rows that ask the same were asked twice, and the third is missing."""
     journal = journal_at(tmp_path / "j")
-    journal.add(7, PRINTS[0], answer("one"))
-    journal.add(3, PRINTS[0], answer("two"))
+    add(journal, 7, 0, answer("one"))
+    add(journal, 3, 0, answer("two"))
     journal = again(journal)
     assert journal.find([PRINTS[0], PRINTS[1], PRINTS[0]]) == [answer("one"), None, answer("two")]
     assert journal.find([PRINTS[0]]) == [None]
@@ -125,13 +132,13 @@ def test_rows_with_one_request_have_an_answer_each(tmp_path: Path) -> None:
 def test_failed_rows(tmp_path: Path) -> None:
     """They stay failed until somebody wants them asked again; an answer that came then counts, and not the failure."""
     journal = journal_at(tmp_path / "j")
-    journal.add(1, PRINTS[0], FAILED)
+    add(journal, 1, 0, FAILED)
     journal = again(journal)
     assert (journal.kept, journal.failed) == (1, 1)
     assert journal.find([PRINTS[0]]) == [FAILED]
     journal = again(journal, retry_failed=True)
     assert journal.find([PRINTS[0]]) == [None]
-    journal.add(1, PRINTS[0], answer("now"))
+    add(journal, 1, 0, answer("now"))
     assert again(journal).find([PRINTS[0]]) == [answer("now")]
 
 
@@ -139,7 +146,7 @@ def test_failed_rows(tmp_path: Path) -> None:
 def test_whom_nobody_answered_is_missing(tmp_path: Path, kind: str) -> None:
     """A row that the engine never answered is no entry: the next run asks it without being told to."""
     journal = journal_at(tmp_path / "j")
-    journal.add(1, PRINTS[0], RowFailure(kind, "x", 503))
+    add(journal, 1, 0, RowFailure(kind, "x", 503))
     assert journal.path.read_bytes() == HEADER
 
 
@@ -147,7 +154,7 @@ def test_cut_anywhere(tmp_path: Path) -> None:
     """Wherever a write was torn, what stands before it is there, and new lines follow whole ones."""
     whole = journal_at(tmp_path / "whole")
     for row in range(3):
-        whole.add(row + 1, PRINTS[row], answer("ä" * 3))
+        add(whole, row + 1, row, answer("ä" * 3))
     whole.close()
     content = whole.path.read_bytes()
     for length in range(len(content)):
@@ -156,7 +163,7 @@ def test_cut_anywhere(tmp_path: Path) -> None:
         complete = max(content[:length].count(b"\n") - 1, 0)
         journal = journal_at(path)
         assert journal.kept == complete
-        journal.add(9, PRINTS[9], answer("new"))
+        add(journal, 9, 9, answer("new"))
         journal = again(journal)
         assert journal.kept == complete + 1
         assert all(found is not None for found in journal.find([*PRINTS[:complete], PRINTS[9]]))
@@ -212,7 +219,9 @@ def test_a_full_disk(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"journal = journal_at(Path({str(path)!r}))\n"
-        "for row in range(1, 100): journal.add(row, f'{row:032x}', Completion(('x' * 50,), 'stop', 1, 1))\n"
+        "for row in range(1, 100):\n"
+        "    journal.add(row, b'%d' % row, False, Completion(('x' * 50,), 'stop', 1, 1))\n"
+        "    journal.flush()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
     assert done.returncode == 1
@@ -232,6 +241,6 @@ def test_the_disk_has_it_after_a_while(tmp_path: Path, monkeypatch: pytest.Monke
     for second in range(20):
         now[0] = float(second)
         if second < 7:
-            journal.add(second + 1, PRINTS[second], answer("x"))
+            add(journal, second + 1, second, answer("x"))
         journal.tick()
     assert len(synced) == 2
