@@ -32,7 +32,14 @@ from nimdrum.base.settings import Settings, load_settings, unknown_variables
 from nimdrum.engines.choose import plan_engine
 from nimdrum.engines.load_model import load_model_step
 from nimdrum.engines.plan import LOAD_MODEL, PREPARING, EnginePlan
-from nimdrum.lifecycle import end_command, let_go, say_goodbye_at_exit, watch_engine, watch_owners
+from nimdrum.lifecycle import (
+    end_command,
+    let_go,
+    remove_journal_at_exit,
+    say_goodbye_at_exit,
+    watch_engine,
+    watch_owners,
+)
 from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
 from nimdrum.session.model import Model, openai_client
@@ -149,7 +156,8 @@ def load_model(code_dir: str, *, reads_rows: bool = False) -> Any:
     plan = _plan(settings, hosting)
     if plan.warning:
         log.warning(plan.warning)
-    model = Model(settings, hosting, attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master))
+    attachment = attach(plan, hosting.code_dir, hosting.state_root, hosting.gunicorn_master)
+    model = Model(settings, hosting, attachment, reads_rows)
     if hosting.gunicorn_master is None:
         say_goodbye_at_exit(model.attachment)
     try:
@@ -192,6 +200,12 @@ def _look_first(settings: Settings, hosting: Hosting, reads_rows: bool) -> None:
     )
     if seen.mistakes:
         raise SettingsError(" ".join(seen.mistakes))
+    if settings.journal is not None and not hosting.server:
+        from nimdrum.scoring.journal import journal_at
+
+        journal_at(settings.journal)
+        if (rows := score_input()) is not None and (output := score_output()) is not None:
+            remove_journal_at_exit(settings.journal, rows, output)
 
 
 def _plan(settings: Settings, hosting: Hosting) -> EnginePlan:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any, NoReturn
 
 from nimdrum.base.errors import NimdrumError
@@ -67,6 +68,31 @@ def say_goodbye_at_exit(attachment: Attachment) -> None:
                 os.kill(os.getpid(), number)
 
         signal.signal(number, handler)
+
+
+def remove_journal_at_exit(journal: Path, rows: Path, output: Path) -> None:
+    """Remove the journal of `drum score` when `output` is written: DRUM does that after its last hook, and calls none.
+
+    It is written when it has changed and holds as many rows as `rows`. In all other cases the journal stays.
+    """
+    from nimdrum.scoring.journal import journal_at
+    from nimdrum.scoring.rows_file import look_through
+
+    before = _stamp(output)
+
+    def remove() -> None:
+        with contextlib.suppress(NimdrumError):
+            if _stamp(output) != before and look_through(output).rows == look_through(rows).rows:
+                journal_at(journal).remove()
+
+    atexit.register(remove)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 class EndOfCommand(SystemExit):

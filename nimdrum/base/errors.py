@@ -42,6 +42,10 @@ class SupervisorError(NimdrumError, RuntimeError):
     """The supervisor process could not be started or its state could not be read."""
 
 
+class JournalError(NimdrumError, RuntimeError):
+    """The journal of a batch cannot be used, or not any more. What is in it stays."""
+
+
 class BundleError(NimdrumError, RuntimeError):
     """A file of the bundle is missing or cannot be made. Nothing half-written is left."""
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from nimdrum.base.errors import SettingsError
@@ -37,6 +38,14 @@ def replacing(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed left of `replacing(path)`."""
+    for part in path.parent.glob(f"{OURS}{escape(path.name)}.*"):
+        pid = part.name.rpartition(".")[2]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            part.unlink(missing_ok=True)
 
 
 def replace_file(path: Path, text: str, *, mode: int = 0o600, sync: bool = False) -> None:

@@ -84,6 +84,7 @@ class Settings:
     split_reasoning: bool
     per_row_columns: bool
     extra_output_columns: bool
+    journal: Path | None
     max_concurrency: int
     batch_share: float
     """Per cent."""
@@ -164,6 +165,7 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         split_reasoning=value("split_reasoning"),
         per_row_columns=value("per_row_columns"),
         extra_output_columns=value("extra_output_columns"),
+        journal=None if (journal := text("journal")) is None else Path(journal),
         max_concurrency=whole("max_concurrency"),
         batch_share=value("batch_share"),
         batch_token_limit=whole("batch_token_limit"),

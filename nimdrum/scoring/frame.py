@@ -7,9 +7,12 @@ import pandas as pd
 
 from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.scoring.answer import Completion, RowFailure
+from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
 
 EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_tokens", "latency_sec", "attempts")
+NUMBERS: dict[str, type] = {"prompt_tokens": int, "completion_tokens": int, "latency_sec": float, "attempts": int}
+"""Of these columns; all others hold text."""
 REASONING = "reasoning"
 LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
@@ -18,7 +21,12 @@ NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
 
 
 def assemble(
-    results: Sequence[Result], target: str, n: int, extra_columns: bool, reasoning: bool = False
+    results: Sequence[Result],
+    target: str,
+    n: int,
+    extra_columns: bool,
+    reasoning: bool = False,
+    part: Part = WHOLE,
 ) -> pd.DataFrame:
     """The answers in a column named `target`, index 0..n-1.
 
@@ -26,12 +34,14 @@ def assemble(
     a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty prompt
     is not a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
 
-    Raises RowsFailedError too when the engine answered no row at all and was to blame.
+    Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """
-    failures = [(i, r) for i, r in enumerate(results) if isinstance(r, RowFailure) and r.kind not in NO_FAILURES]
+    failures = [
+        (i, r) for i, r in enumerate(results, part.first) if isinstance(r, RowFailure) and r.kind not in NO_FAILURES
+    ]
     answered = len(failures) < len(results) and any(isinstance(result, Completion) for result in results)
     engine_failures = [(i, failure) for i, failure in failures if failure.status >= 500]
-    if engine_failures and not answered:
+    if engine_failures and not answered and part.alone:
         raise _rows_failed(engine_failures, len(results), extra_columns)
     if failures and not extra_columns:
         raise _rows_failed(engine_failures or failures, len(results), extra_columns)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from nimdrum.base.errors import BadInputError, NimdrumError
 from nimdrum.base.files import check_output
 from nimdrum.base.parameters import read_parameters
@@ -21,8 +19,8 @@ from nimdrum.base.values import read_values, strangers
 from nimdrum.engines.choose import AUTO, find_kinds, kind_named
 from nimdrum.scoring.columns import MESSAGES
 from nimdrum.scoring.frame import check_target
-from nimdrum.scoring.reader import read_rows, shown_columns
-from nimdrum.scoring.rows_file import read_body
+from nimdrum.scoring.reader import shown_columns
+from nimdrum.scoring.rows_file import RowsFile, look_through
 
 BY_OPTION = "name one with --column"
 BY_PARAMETER = "rename it, or set the runtime parameter prompt_column_name"
@@ -54,8 +52,7 @@ class Seen:
     values: Mapping[str, Any]
     """Of file and command line together."""
     settings: Settings | None
-    body: bytes | None
-    """The rows, as DRUM would hand them over."""
+    rows: RowsFile | None
 
 
 def look(asked: Asked, settings: Settings | None = None, read: Reader = drum_reader) -> Seen:
@@ -71,7 +68,7 @@ def look(asked: Asked, settings: Settings | None = None, read: Reader = drum_rea
             mistakes.append(str(error))
 
     values: dict[str, Any] = {}
-    body: bytes | None = None
+    rows: RowsFile | None = None
     with noting():
         parameters = read_parameters(asked.model_dir)
         if asked.values_file is not None:
@@ -93,16 +90,16 @@ def look(asked: Asked, settings: Settings | None = None, read: Reader = drum_rea
             check_output(asked.output)
     if asked.rows is not None:
         with noting():
-            body = read_body(asked.rows)
+            rows = look_through(asked.rows)
             if settings is not None:
-                check_rows(read_rows(body), settings, asked.rows, asked.remedy)
-    return Seen(tuple(mistakes), values, settings, body)
+                check_rows(rows, settings, asked.remedy)
+    return Seen(tuple(mistakes), values, settings, rows)
 
 
-def check_rows(frame: pd.DataFrame, settings: Settings, path: Path, remedy: str) -> None:
+def check_rows(rows: RowsFile, settings: Settings, remedy: str) -> None:
     """Raise BadInputError when there is nothing to ask, or no column to ask from."""
-    column, found = settings.prompt_column, [str(name) for name in frame.columns]
-    if not len(frame):
+    column, found, path = settings.prompt_column, rows.columns, rows.path
+    if not rows.rows:
         raise BadInputError(f"{path} has no rows: write prompts below the header line, one in each row.")
     if column in found or (settings.per_row_columns and MESSAGES in found):
         return

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -36,7 +36,8 @@ class Count:
 
 
 class Progress:
-    """Counts results and shows them. `in_flight` is asked for the number of rows that are with the engine."""
+    """Counts results and shows them. `rows` are asked for, `passed` are not: without a prompt, or known already.
+    `in_flight` is asked for the number of rows that are with the engine."""
 
     def __init__(
         self,
@@ -44,14 +45,18 @@ class Progress:
         in_flight: Callable[[], int],
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        passed: int = 0,
     ) -> None:
         stream = sys.stderr if stream is None else stream
         self._rows = rows
         self._in_flight = in_flight
+        self._passed = passed
         self._clock = clock
         self._began = self._logged = clock()
         self._count = Count()
-        self._bar = tqdm(total=rows, unit="row", file=stream, dynamic_ncols=True) if stream.isatty() else None
+        self._bar: tqdm[Any] | None = None
+        if stream.isatty():
+            self._bar = tqdm(total=rows + passed, initial=passed, unit="row", file=stream, dynamic_ncols=True)
         self._redirected = ExitStack()
         if self._bar is not None:
             self._redirected.enter_context(logging_redirect_tqdm())
@@ -89,7 +94,7 @@ class Progress:
         event(
             log,
             name,
-            rows=f"{self._count.done}/{self._rows}",
+            rows=f"{self._passed + self._count.done}/{self._passed + self._rows}",
             failed=self._count.failed,
             rows_per_sec=round(rate, 1),
             tokens_per_sec=round(self._count.tokens / seconds),

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -18,6 +18,7 @@ import pandas as pd
 from nimdrum.base.errors import BadInputError
 
 UNPROCESSABLE = 422
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MATRIX_MARKET = "%%MatrixMarket"
 FREE_CELLS = 400_000
 CELLS_A_CHARACTER = 4
@@ -48,17 +49,26 @@ def read_rows(body: bytes) -> pd.DataFrame:
 
 
 def _decode(body: bytes) -> str:
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if body.startswith(UTF_16):
         raise BadInputError("The scoring data is UTF-16. Save it as UTF-8 (in Excel: CSV UTF-8).", UNPROCESSABLE)
     try:
         return body.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         body = body.removeprefix(codecs.BOM_UTF8)
-        line = body.count(b"\n", 0, error.start) + 1
-        raise BadInputError(
-            f"The scoring data is not UTF-8: byte 0x{body[error.start]:02x} in line {line}. Save it as UTF-8.",
-            UNPROCESSABLE,
-        ) from None
+        raise not_utf8(body[error.start], body.count(b"\n", 0, error.start) + 1) from None
+
+
+def not_utf8(byte: int, line: int) -> BadInputError:
+    return BadInputError(
+        f"The scoring data is not UTF-8: byte 0x{byte:02x} in line {line}. Save it as UTF-8.", UNPROCESSABLE
+    )
+
+
+def is_plain_csv(start: bytes) -> bool:
+    """Whether a file that begins with these bytes is read as CSV; False also where only more of it would tell."""
+    text = start.removeprefix(codecs.BOM_UTF8).decode("utf-8", "ignore").lstrip()
+    other = start.startswith(UTF_16) or text.startswith(MATRIX_MARKET)
+    return bool(text) and not other and not _looks_like_json(text)
 
 
 def _looks_like_json(start: str) -> bool:
@@ -67,29 +77,37 @@ def _looks_like_json(start: str) -> bool:
 
 
 def _read_csv(text: str) -> pd.DataFrame:
-    # Python 3.10's csv refuses NUL and later ones keep it; nothing that generates text wants one.
-    source = io.StringIO(text.replace("\0", "\ufffd"), newline="")
-    csv.field_size_limit(sys.maxsize)
-    lines = csv.reader(source, strict=True)
+    found = csv_rows(io.StringIO(text, newline=""))
+    header = next(found)
     rows: list[list[str]] = []
+    most = _most_rows(len(header), len(text))
+    for cells in found:
+        rows.append(cells)
+        if len(rows) > most:
+            raise _too_many_empty(len(header), len(rows))
+    return _frame(rows, header)
+
+
+def csv_rows(source: Iterable[str]) -> Iterator[list[str]]:
+    """The header, its names made unique, then each row, as long as the header. `source` gives lines with their ends,
+    and is asked for the next one when it is needed. Raises BadInputError."""
+    csv.field_size_limit(sys.maxsize)
+    # Python 3.10's csv refuses NUL and later ones keep it; nothing that generates text wants one.
+    lines = csv.reader((line.replace("\0", "\ufffd") for line in source), strict=True)
     try:
         header = next((cells for cells in lines if cells), [])
         width = len(header)
-        most = _most_rows(width, len(text))
+        yield _unique(header)
         for cells in lines:
-            if len(cells) != width:
-                if not cells and width > 1:
-                    continue
-                cells = _fit(cells, width, lines.line_num)
-            rows.append(cells)
-            if len(rows) > most:
-                raise _too_many_empty(width, len(rows))
+            if len(cells) == width:
+                yield cells
+            elif cells or width == 1:
+                yield _fit(cells, width, lines.line_num)
     except csv.Error as error:
         raise BadInputError(
             f"The CSV cannot be read: {error}, noticed in line {lines.line_num}. A cell that begins with a double "
             'quote must end with one, and a quote inside a quoted cell is written twice ("").'
         ) from None
-    return _frame(rows, _unique(header))
 
 
 def _fit(cells: list[str], width: int, line: int) -> list[str]:

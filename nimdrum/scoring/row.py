@@ -57,6 +57,8 @@ class _Trip:
     sampling: Sampling
     deadline: float
     answers_at_begin: int
+    body: bytes | None = None
+    """The request for all choices at once, where it is made already."""
     sent: int = 0
     met: RowFailure | None = None
     """What the last try met."""
@@ -87,10 +89,11 @@ class RowSender:
         self._n_refused = False
         self._suspect_is_out = False
 
-    def send(self, prompt: str, deadline: float, own: Own = NOTHING_OWN) -> Result:
-        """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does."""
+    def send(self, prompt: str, deadline: float, own: Own = NOTHING_OWN, body: bytes | None = None) -> Result:
+        """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does. `body`
+        is its request for all choices at once, where that is made already."""
         began = self._clock()
-        trip = _Trip(prompt, own, with_own(self._sampling, own), deadline, self._budget.begin())
+        trip = _Trip(prompt, own, with_own(self._sampling, own), deadline, self._budget.begin(), body)
         result = self._choices(trip)
         return replace(result, latency_sec=round(self._clock() - began, 4), attempts=trip.sent)
 
@@ -192,10 +195,11 @@ class RowSender:
             met = f" again, after {trip.met}" if trip.met else ""
             return RowFailure("timed_out", f"no time was left when its turn came{met}", 504)
         sampling = trip.sampling
+        body = trip.body if n == sampling.n else None
         if sampling.model != endpoint.model:
-            sampling = replace(sampling, model=endpoint.model)
+            sampling, body = replace(sampling, model=endpoint.model), None
         try:
-            body = chat_body(sampling, trip.prompt, n, trip.own.messages)
+            body = body or chat_body(sampling, trip.prompt, n, trip.own.messages)
         except RecursionError:
             return RowFailure("bad_row", "messages is nested too deeply", 400)
         trip.sent += 1

@@ -11,6 +11,7 @@ from gevent.event import Event
 
 from nimdrum.engines.window import Window
 from nimdrum.scoring.budget import Budget
+from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
 
 TICK_SEC = 0.25
@@ -24,10 +25,19 @@ Send = Callable[[int], Result]
 class Call:
     """The rows of one call, from whoever asked to the loop and back. `send` is called for each, in the loop."""
 
-    def __init__(self, rows: int, send: Send, deadline: float = float("inf"), budget: Budget | None = None) -> None:
-        """After `deadline` (monotonic) or with `budget` over `send` asks nobody: no row waits for a place any more."""
+    def __init__(
+        self,
+        rows: int,
+        send: Send,
+        deadline: float = float("inf"),
+        budget: Budget | None = None,
+        part: Part = WHOLE,
+    ) -> None:
+        """After `deadline` (monotonic) or with `budget` over `send` asks nobody: no row waits for a place any more. The
+        parts of one batch begin one after the other, as `part` says."""
         self.deadline = deadline
         self.budget = budget or Budget()
+        self.part = part
         self.rows = rows
         self.begun = 0
         self.fresh: deque[tuple[int, Result]] = deque()
@@ -126,6 +136,7 @@ class Turns:
             call.begin_next(self._leave)
             if call.begun == call.rows:
                 self._calls.pop()
+                call.part.begun()
 
     @contextmanager
     def away(self, deadline: float) -> Iterator[None]:
@@ -149,6 +160,8 @@ class Turns:
         self.go()
 
     def _may_go(self, call: Call) -> bool:
+        if any(call.part.follows(other.part) for other in self._calls):
+            return False
         if call.under_way >= self.window.size:  # some may be away: then so are those that would follow them
             return False
         if call.is_over:

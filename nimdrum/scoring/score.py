@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import gevent
@@ -12,11 +13,14 @@ from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
+from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
+from nimdrum.scoring.journal import LINGER_SEC, Journal, journal_at
 from nimdrum.scoring.loop import in_loop
+from nimdrum.scoring.part import Part, current_part
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
-from nimdrum.scoring.request import sampling_of
+from nimdrum.scoring.request import Sampling, sampling_of
 from nimdrum.scoring.row import Result, RowSender
 from nimdrum.scoring.rows import Call, run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
@@ -29,25 +33,27 @@ from nimdrum.session.model import Model
 from nimdrum.session.tracing import note_rows, rows_span
 
 COUNT_EVERY_SEC = 1.0
+CANNOT_BE_ASKED = "0" * DIGITS
+"""In the place of a fingerprint. No journal has a row of it."""
 
 
 def score_frame(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
     """Answers to the prompt column of `frame`, by position: moderation may have left gaps in its index.
 
     Raises BadInputError (no prompt column), EngineStartError or EngineUnavailableError (no engine before the
-    first row), RowsFailedError (see `assemble`), CallerGoneError.
+    first row), RowsFailedError (see `assemble`), JournalError, CallerGoneError.
     """
-    settings, target = model.settings, model.hosting.target_column
+    settings, target, part = model.settings, model.hosting.target_column, current_part()
     rows = _Rows(frame, settings.prompt_column, settings.per_row_columns)
     with rows_span(len(frame)):
         results: list[Result] = [EMPTY_PROMPT] * len(frame)
         asked = [index for index in range(len(frame)) if not rows.is_empty(index)]
-        for index, result in zip(asked, _answers(rows, asked, model) if asked else [], strict=True):
+        for index, result in zip(asked, _answers(rows, asked, model, part) if asked else [], strict=True):
             results[index] = result
         note_rows(_tally(results))
     if model.hosting.server:
         count_rows(model, _tally([EMPTY_PROMPT] * (len(results) - len(asked))))
-    return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning)
+    return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning, part)
 
 
 class _Counted:
@@ -94,57 +100,99 @@ class _Rows:
     def is_empty(self, index: int) -> bool:
         return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
 
-    def send(self, index: int, sender: RowSender, deadline: float) -> Result:
+    def body(self, index: int, sampling: Sampling) -> bytes | None:
+        """The row's request; None where it cannot be asked."""
         own = own_of(self.own, index)
-        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own)
+        with suppress(RecursionError):
+            return None if isinstance(own, RowFailure) else whole_body(sampling, self.prompts[index], own)
+        return None
+
+    def send(self, index: int, sender: RowSender, deadline: float, body: bytes | None) -> Result:
+        own = own_of(self.own, index)
+        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own, body)
 
 
-def _answers(rows: _Rows, asked: list[int], model: Model) -> list[Result]:
-    """One result for each of the rows `asked`, in order."""
+def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Result]:
+    """One result for each of the rows `asked`, in order: from the journal, or from the engine."""
     settings = model.settings
     request_deadline = time.monotonic() + model.drums_limit_sec
     caller = current_caller()
-    endpoint = model.ready(stopped=caller.gone)
+
+    def gone() -> bool:
+        part.check()
+        return caller.gone()
+
+    endpoint = model.ready(stopped=gone)
     budget: Budget = model.budget or budget_of(settings)
+    sampling = sampling_of(settings, endpoint.model)
+    journal = _journal_of(model)
+    known: list[Result | None] = [None] * len(asked)
+
+    def print_of(body: bytes | None) -> str:
+        return CANNOT_BE_ASKED if body is None else fingerprint_of_body(body, settings.split_reasoning)
+
+    if journal is not None and journal.kept:
+        known = journal.find([print_of(rows.body(index, sampling)) for index in asked])
+    missing = [number for number, result in enumerate(known) if result is None]
     traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
     way = _Way(traffic, caller.request_id, request_deadline)
-    sender = RowSender(
-        way, sampling_of(settings, endpoint.model), settings.client_timeout_sec, settings.split_reasoning
-    )
+    sender = RowSender(way, sampling, settings.client_timeout_sec, settings.split_reasoning)
 
     def send(number: int) -> Result:
         if budget.is_over():
             return budget.skipped()
+        index = asked[missing[number]]
         deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline, budget.deadline)
-        result = rows.send(asked[number], sender, deadline)
-        cut = isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline
-        return budget.skipped() if cut else result
+        body = None if journal is None else rows.body(index, sampling)
+        result = rows.send(index, sender, deadline, body)
+        if isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline:
+            return budget.skipped()
+        row = part.first + index + 1
+        if body is not None and journal is not None and journal.add(row, body, settings.split_reasoning, result):
+            gevent.spawn_later(LINGER_SEC, journal.flush)
+        return result
 
     def end() -> None:
         traffic.end(call)
+        if journal is not None:
+            journal.flush()
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
-    call = Call(len(asked), send, request_deadline, budget)
-    progress = (model.screen or Progress)(len(asked), lambda: traffic.window.in_flight)
+    call = Call(len(missing), send, request_deadline, budget, part)
+    progress = (model.screen or Progress)(
+        len(missing), lambda: traffic.window.in_flight, passed=len(rows.prompts) - len(missing)
+    )
     counted = _Counted(model)
 
     def done(number: int, result: Result) -> None:
-        progress.done(asked[number], result)
+        progress.done(part.first + asked[missing[number]], result)
         counted.done(result)
         _measure(model, endpoint, result)
 
     def tick() -> None:
         progress.tick()
         counted.tell(COUNT_EVERY_SEC)
-        if caller.gone():
+        if journal is not None:
+            journal.tick()
+        if gone():
             raise CallerGoneError
 
     try:
-        return run_rows(call, lambda: traffic.begin(call, endpoint), end, in_loop, done, tick)
+        fresh = run_rows(call, lambda: traffic.begin(call, endpoint), end, in_loop, done, tick) if missing else []
     finally:
         progress.close()
         counted.tell()
+    if journal is not None:
+        journal.check()
+    for number, result in zip(missing, fresh, strict=True):
+        known[number] = result
+    return [result for result in known if result is not None]
+
+
+def _journal_of(model: Model) -> Journal | None:
+    """Servers keep none: their callers have the answers, and several processes would share it."""
+    return None if model.settings.journal is None or model.hosting.server else journal_at(model.settings.journal)
 
 
 def _measure(model: Model, endpoint: Endpoint, result: Result) -> None:

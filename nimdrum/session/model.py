@@ -22,7 +22,9 @@ class Model:
     settings: Settings
     hosting: Hosting
     attachment: Attachment
-    screen: Callable[[int, Callable[[], int]], Any] | None = None
+    reads_rows: bool = False
+    """Our own `read_input_data` and `score` get the rows, and not a model's."""
+    screen: Callable[..., Any] | None = None
     """Makes what shows how far a call is, as `scoring.progress.Progress`, in its place."""
     budget: Any = None
     """A `scoring.budget.Budget` that several calls share; None gives each call its own."""

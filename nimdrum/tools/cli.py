@@ -81,14 +81,17 @@ def status(as_json: bool, watch: bool) -> None:
 @click.option("--width", type=click.IntRange(min=40), help="Width of the table; the terminal's by default.")
 @click.option("--full", is_flag=True, help="Show all lines of long prompts and answers.")
 def show(prompts: Path, answers: Path, column: str, width: int | None, full: bool) -> None:
-    """Show the ANSWERS that `drum score` wrote beside the PROMPTS that it read, as a table."""
+    """Show the ANSWERS that `drum score` wrote beside the PROMPTS that it read, as a table; or those of a journal."""
     import shutil
 
+    from nimdrum.scoring.entries import HEADER
     from nimdrum.scoring.rows_file import read_body
     from nimdrum.tools.show import render
 
     columns = width or shutil.get_terminal_size().columns
-    click.echo(render(read_body(prompts), read_body(answers), column, columns, full))
+    raw = answers.read_bytes()
+    answered = raw if raw.startswith(HEADER) else read_body(answers)
+    click.echo(render(read_body(prompts), answered, column, columns, full))
 
 
 @main.command()

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nimdrum.base.errors import NimdrumError
 from nimdrum.tools import CODE_DIR
+
+if TYPE_CHECKING:
+    from nimdrum.scoring.mistakes import Seen
 
 MISTAKE = 2
 """Exit code of what was asked wrongly: nothing was started. (Also click's own, for a wrong option.)"""
@@ -51,8 +54,8 @@ def look_first(
     column: str | None = None,
     rows: Path | None = None,
     output: Path | None = None,
-) -> bytes | None:
-    """Look for mistakes, and hand the parameters over by this process's environment. The rows as DRUM would get them.
+) -> "Seen":
+    """Look for mistakes, and hand the parameters over by this process's environment.
 
     Ends the command with a sentence for each mistake.
     """
@@ -79,7 +82,15 @@ def look_first(
         for name in parameters:
             os.environ.pop(PREFIX + name, None)
     os.environ.update(variables)
-    return seen.body
+    return seen
+
+
+def set_parameter(code_dir: Path, name: str, value: object) -> None:
+    """As if it had been given."""
+    from nimdrum.base.parameters import read_parameters
+    from nimdrum.base.values import as_variables
+
+    os.environ.update(as_variables({name: value}, read_parameters(code_dir)))
 
 
 def refuse(mistakes: Sequence[str]) -> None:

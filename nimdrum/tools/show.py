@@ -3,22 +3,27 @@
 import textwrap
 import unicodedata
 
+import pandas as pd
+
 from nimdrum.base.errors import BadInputError
+from nimdrum.scoring.answer import Completion
+from nimdrum.scoring.entries import HEADER, read_line
 from nimdrum.scoring.reader import prompts_of, read_rows
 
 ANSWER_COLUMN = "Predictions"  # DRUM's name for the target in its CSV
 MOST_LINES = 6
+MISSING = "not in the journal"
 CUT = "[cut at max_tokens]"
 
 
 def render(prompts: bytes, answers: bytes, column: str, width: int, full: bool = False) -> str:
-    """A table of prompts and answers (the CSV that `drum score` wrote), `width` characters wide; long cells are cut
-    unless it is to be `full`. What max_tokens cut is marked.
+    """A table of prompts and answers (the CSV that `drum score` wrote, or a journal), `width` characters wide; long
+    cells are cut unless it is to be `full`. What max_tokens cut is marked, and what a journal does not hold.
 
     Raises BadInputError when a column is missing or the files have different numbers of rows.
     """
     asked = prompts_of(read_rows(prompts), column)
-    frame = read_rows(answers)
+    frame = _journal_frame(answers, len(asked)) if answers.startswith(HEADER) else read_rows(answers)
     answered = prompts_of(frame, ANSWER_COLUMN)
     if len(asked) != len(answered):
         raise BadInputError(f"There are {len(asked)} prompts but {len(answered)} answers: not the files of one run.")
@@ -41,6 +46,19 @@ def render(prompts: bytes, answers: bytes, column: str, width: int, full: bool =
     failed = sum(1 for error in errors if error)
     lines.append(f"{len(asked)} rows, {len(asked) - failed} answered, {failed} with a row error")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _journal_frame(journal: bytes, rows: int) -> pd.DataFrame:
+    """What `drum score` would write, had it ended. A row's last entry counts: it was asked again."""
+    cells = [("", MISSING, "")] * rows
+    for entry in filter(None, map(read_line, journal.split(b"\n"))):
+        if 1 <= entry.row <= rows:
+            result = entry.result
+            if isinstance(result, Completion):
+                cells[entry.row - 1] = (result.texts[0], result.incomplete, result.finish_reason or "")
+            else:
+                cells[entry.row - 1] = ("", str(result), "")
+    return pd.DataFrame(cells, columns=[ANSWER_COLUMN, "row_error", "finish_reason"], dtype=object)
 
 
 def _line(number: str, prompt: str, answer: str, number_width: int, left: int) -> str:

@@ -160,7 +160,8 @@ def test_no_colours_where_they_are_not_wanted(world: World) -> None:
 
 @pytest.mark.parametrize("moment", ["loading", "scoring"])
 def test_ctrl_c_ends_it_cleanly(world: World, moment: str) -> None:
-    """One line, code 130, no answers' file, nothing left running, and the cursor back."""
+    """Code 130, no answers' file, nothing left running, and the cursor back. What is done is kept, and the last line is
+    what to type."""
     never = {"never_ready": True} if moment == "loading" else {"hang_prompts_containing": "hang"}
     world.fake(line="2.x", **never)
     write_rows(world.folder / "rows.csv", ["hello", *["hang"] * 20])
@@ -172,8 +173,13 @@ def test_ctrl_c_ends_it_cleanly(world: World, moment: str) -> None:
         os.write(shown.descriptor, b"\x03")
         assert shown.exit_code() == 130, shown.last
         assert world.processes() == []
-    assert "Interrupted: no answers were written." in shown.last[-1]
-    assert shown.raw.rstrip().endswith(b"no answers were written.")
+    if moment == "loading":
+        assert "Interrupted: no answers were written." in shown.last[-1]
+        assert shown.raw.rstrip().endswith(b"no answers were written.")
+        assert not (world.folder / "out.csv.journal").exists()
+    else:
+        assert any("Interrupted: 1 rows are kept in " in line for line in shown.last)
+        assert shown.raw.rstrip().endswith(b"nimdrum score rows.csv -o out.csv --resume")
     assert b"\x1b[?25h" in shown.raw
     assert not any("Traceback" in line for line in shown.seen)
     assert not (world.folder / "out.csv").exists()

@@ -1,5 +1,6 @@
 """One line that says how far it is, while everything else scrolls above it."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,11 @@ class LiveLine:
         self._engine = engine
         self._clock = clock
         self._began = clock()
+        self.total: int | None = None
+        """Rows of all calls together, where that is known."""
         self._rows: int | None = None
+        self._passed = 0
+        self._counting = threading.Lock()
         self._in_flight: Callable[[], int] = lambda: 0
         self._count, self._shown = Count(), 0
         self._live = Live(
@@ -39,10 +44,15 @@ class LiveLine:
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
 
-    def __call__(self, rows: int, in_flight: Callable[[], int]) -> "LiveLine":
-        """A call of so many rows begins; a model's own `score` may make several."""
-        self._rows, self._in_flight, self._began = rows, in_flight, self._clock()
-        self._count = Count()
+    def __call__(self, rows: int, in_flight: Callable[[], int], passed: int = 0) -> "LiveLine":
+        """A call of so many rows begins, and of `passed` more that are not asked. A model's own `score` may make
+        several, and a large file is several."""
+        with self._counting:
+            self._in_flight = in_flight
+            if self.total is None or self._rows is None:
+                self._began, self._count, self._passed = self._clock(), Count(), 0
+            self._rows = self.total or rows + passed
+            self._passed += passed
         return self
 
     def start(self) -> None:
@@ -54,7 +64,8 @@ class LiveLine:
             self._live.stop()
 
     def done(self, row: int, result: Result) -> None:
-        self._count.add(result)
+        with self._counting:
+            self._count.add(result)
         if self._live.is_started and self._shown < SHOWN_ANSWERS:
             self._shown += 1
             self._show(row, result)
@@ -78,18 +89,20 @@ class LiveLine:
         if self._rows is None:
             text = f"{self._engine()}  {seconds:.0f} s"
         else:
-            text = progress(self._rows, self._count, self._in_flight(), seconds, width)
+            text = progress(self._rows, self._count, self._in_flight(), seconds, width, self._passed)
         line = Text(text, no_wrap=True, overflow="ellipsis")
         line.truncate(width, overflow="ellipsis")
         return line
 
 
-def progress(rows: int, count: Count, in_flight: int, seconds: float, width: int) -> str:
-    """The line for a terminal of `width` columns: what matters least is left out where there is no room."""
+def progress(rows: int, count: Count, in_flight: int, seconds: float, width: int, passed: int = 0) -> str:
+    """The line for a terminal of `width` columns: what matters least is left out where there is no room. Of the `rows`
+    `passed` are done without being asked for, and `count` are those that were."""
+    done = passed + count.done
     rate = count.done / seconds if seconds > 0 else 0.0
-    left = "-:--" if not rate else _clock_time((rows - count.done) / rate)
+    left = "-:--" if not rate else _clock_time((rows - done) / rate)
     parts = [
-        f"{count.done}/{rows} rows",
+        f"{done}/{rows} rows",
         f"{count.failed} failed",
         f"{rate:.{1 if rate >= 1 else 2}f} rows/s",
         f"{count.tokens / seconds if seconds > 0 else 0.0:.0f} tokens/s",
@@ -104,7 +117,7 @@ def progress(rows: int, count: Count, in_flight: int, seconds: float, width: int
     room = width - len(line) - 2
     if room < BAR_WIDTH // 2 or not rows:
         return line
-    filled = min(BAR_WIDTH, room) * count.done // rows
+    filled = min(BAR_WIDTH, room) * done // rows
     return f"{'━' * filled}{'·' * (min(BAR_WIDTH, room) - filled)}  {line}"
 
 

@@ -4,9 +4,8 @@ DRUM is given the same code folder and asked as it asks itself; only who reads t
 """
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,12 @@ import pandas as pd
 
 from nimdrum.base.errors import NimdrumError
 from nimdrum.lifecycle import EndOfCommand, let_go
+from nimdrum.scoring.budget import budget_of
+from nimdrum.scoring.rows_file import Piece, RowsFile
 from nimdrum.session.model import Model
 from nimdrum.tools.run_options import code_dir_for_drum
 from nimdrum.tools.score.live_line import LiveLine, engine_words
+from nimdrum.tools.score.pieces import answer_in_order
 from nimdrum.tools.screen import Screen, kept_apart
 
 TARGET_TYPE = "textgeneration"
@@ -26,16 +28,6 @@ AS_DRUM_SCORE = ("drum", "score")
 
 class RunError(NimdrumError):
     """The run ended without answers. Its text is for the person who waits for them."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The frame that `drum score` would write, and how long it took."""
-
-    frame: pd.DataFrame
-    ready_sec: float
-    """Until the engine was ready."""
-    scoring_sec: float
 
 
 @dataclass(frozen=True)
@@ -72,15 +64,31 @@ def loaded(code_dir: Path, verbose: bool) -> Iterator[Loaded]:
                 let_go(model.attachment)
 
 
-def answer_all(code_dir: Path, body: bytes, verbose: bool, use: Callable[[Answers, Screen], object]) -> None:
-    """Answer the rows in `body`, and let `use` have the answers. The engine is stopped when this returns.
+@contextmanager
+def answering(here: Loaded, rows: RowsFile) -> Iterator[Iterator[pd.DataFrame]]:
+    """The frames that `drum score` would write for `rows`, in order; with the block ends what is under way.
 
-    Raises RunError, and whatever `use` raises.
+    A model's own hooks get all rows in one call, as from `drum score`.
     """
-    began = time.monotonic()
-    with loaded(code_dir, verbose) as here:
-        ready = time.monotonic()
-        here.model.screen = here.line
-        frame = here.predictor.predict(binary_data=body, mimetype=None).combined_dataframe
-        here.line.stop()
-        use(Answers(frame, ready - began, time.monotonic() - ready), here.screen)
+
+    def answer(piece: Piece) -> pd.DataFrame:
+        frame: pd.DataFrame = here.predictor.predict(binary_data=piece.body, mimetype=None).combined_dataframe
+        return frame
+
+    here.model.screen = here.line
+    if _others_see(here):
+        yield iter([answer(rows.whole())])
+    else:
+        here.line.total = rows.rows
+        here.model.budget = budget_of(here.model.settings)
+        with closing(answer_in_order(rows.pieces(), rows.rows, answer)) as frames:
+            yield frames
+    here.line.stop()
+
+
+def _others_see(here: Loaded) -> bool:
+    """Whether somebody but this project sees the frames: the model's own hooks, or DRUM's moderation."""
+    adapter = here.predictor._model_adapter  # DRUM has no other way to it
+    hooks = adapter._custom_hooks
+    moderated = getattr(adapter, "_mod_pipeline", None) is not None
+    return moderated or not here.model.reads_rows or any(hooks.get(name) for name in ("transform", "post_process"))

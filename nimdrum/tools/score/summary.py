@@ -1,6 +1,6 @@
 """What became of the rows: for a person in a few lines, for a program as an object. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ from nimdrum.scoring.frame import EMPTY_PROMPT
 ALL_ANSWERED, FAILED, SOME_FAILED, INTERRUPTED = 0, 1, 3, 130
 """Exit codes: 1 when no answers could be made at all, and 3 when some rows have an error in the place of one."""
 EMPTY = EMPTY_PROMPT.kind
+ENGINES_FAULT = ("engine_error", "engine_down", "timed_out", "bad_answer")
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,51 @@ class Summary:
         return SOME_FAILED if self.failed else ALL_ANSWERED
 
 
-def summarize(frame: pd.DataFrame, scoring_sec: float, ready_sec: float, output: str) -> Summary:
-    """`frame` is what `score` gave; a model's own may have none of the extra columns."""
-    found: dict[str, list[tuple[int, str]]] = {}
-    for number, (error, answer) in enumerate(zip(_column(frame, "row_error"), frame.iloc[:, 0], strict=True), 1):
-        kind, _, message = str(error or "").partition(": ")
-        if kind and not answer:
-            found.setdefault(kind, []).append((number, message))
-    empty = len(found.pop(EMPTY, []))
-    kinds = sorted(found.items(), key=lambda item: -len(item[1]))
-    return Summary(
-        rows=len(frame),
-        empty=empty,
-        failures=tuple(Failures(kind, len(rows), *rows[0]) for kind, rows in kinds),
-        cut=sum(reason == "length" for reason in _column(frame, "finish_reason")),
-        prompt_tokens=_sum(frame, "prompt_tokens"),
-        completion_tokens=_sum(frame, "completion_tokens"),
-        scoring_sec=round(scoring_sec, 3),
-        ready_sec=round(ready_sec, 3),
-        output=output,
-    )
+@dataclass
+class Totals:
+    """Counts over the frames that `score` gave; a model's own may have none of the extra columns."""
+
+    rows: int = 0
+    empty: int = 0
+    cut: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    failures: dict[str, Failures] = field(default_factory=dict)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        errors = zip(_column(frame, "row_error"), frame.iloc[:, 0], strict=True)
+        for number, (error, answer) in enumerate(errors, self.rows + 1):
+            kind, _, message = str(error or "").partition(": ")
+            if kind == EMPTY:
+                self.empty += 1
+            elif kind and not answer:
+                found = self.failures.get(kind, Failures(kind, 0, number, message))
+                self.failures[kind] = replace(found, count=found.count + 1)
+        self.rows += len(frame)
+        self.cut += sum(reason == "length" for reason in _column(frame, "finish_reason"))
+        self.prompt_tokens += _sum(frame, "prompt_tokens")
+        self.completion_tokens += _sum(frame, "completion_tokens")
+
+    def nothing_answered(self) -> str | None:
+        """A sentence when no row was answered and the engine is to blame, else None."""
+        blamed = [self.failures[kind] for kind in ENGINES_FAULT if kind in self.failures]
+        failed = sum(failure.count for failure in self.failures.values())
+        if not blamed or failed + self.empty < self.rows:
+            return None
+        return f"{failed} of {self.rows} rows failed; row {blamed[0].row} with {blamed[0].kind}: {blamed[0].message}."
+
+    def summary(self, scoring_sec: float, ready_sec: float, output: str) -> Summary:
+        return Summary(
+            rows=self.rows,
+            empty=self.empty,
+            failures=tuple(sorted(self.failures.values(), key=lambda failure: -failure.count)),
+            cut=self.cut,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            scoring_sec=round(scoring_sec, 3),
+            ready_sec=round(ready_sec, 3),
+            output=output,
+        )
 
 
 def _column(frame: pd.DataFrame, name: str) -> list[Any]:

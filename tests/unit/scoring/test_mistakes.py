@@ -17,6 +17,11 @@ def seen(tmp_path: Path, rows: str | bytes = GOOD, name: str = "rows.csv", **ask
     return look(Asked(None, "resultText", rows=path, remedy=BY_OPTION, **asked), read=lambda name: None)
 
 
+def body_of(found: Seen) -> bytes:
+    assert found.rows is not None
+    return found.rows.whole().body
+
+
 def test_nothing_is_wrong(tmp_path: Path) -> None:
     """Settings come from the file, the command line wins, and the body is the file's."""
     params = tmp_path / "params.yaml"
@@ -25,7 +30,8 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
     assert found.mistakes == ()
     assert found.settings is not None
     assert (found.settings.max_tokens, found.settings.n) == (5, 3)
-    assert found.body == GOOD.encode()
+    assert found.rows is not None
+    assert [piece.body for piece in found.rows.pieces()] == [GOOD.encode()]
     assert not (tmp_path / "answers.csv").exists()
 
 
@@ -87,7 +93,7 @@ def test_json_lines_and_parquet_become_records(tmp_path: Path) -> None:
     from pyarrow import Table, parquet
 
     lines = '\ufeff{"promptText": "1.10", "id": 1.10}\n\n{"promptText": null}\r\n'
-    assert b'"id": 1.10' in (seen(tmp_path, lines, "rows.jsonl").body or b"")
+    assert b'"id": 1.10' in body_of(seen(tmp_path, lines, "rows.jsonl"))
     parquet.write_table(Table.from_pylist([{"promptText": "007"}, {"promptText": None}]), tmp_path / "rows.pq")
     found = look(Asked(None, "x", rows=tmp_path / "rows.pq"), read=lambda name: None)
-    assert json.loads(found.body or b"") == [{"promptText": "007"}, {"promptText": None}]
+    assert json.loads(body_of(found)) == [{"promptText": "007"}, {"promptText": None}]

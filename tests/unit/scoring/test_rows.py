@@ -17,6 +17,7 @@ from nimdrum.engines.plan import Bounds
 from nimdrum.engines.window import Window
 from nimdrum.scoring.answer import Completion
 from nimdrum.scoring.loop import in_loop
+from nimdrum.scoring.part import Part
 from nimdrum.scoring.row import Result
 from nimdrum.scoring.rows import FEW_ROWS, Call, Turns, run_rows
 
@@ -378,3 +379,39 @@ def test_a_row_that_is_cut_before_its_first_turn_gives_its_place_back() -> None:
     assert ended.wait(DEADLINE_SEC)
     assert turns.window.in_flight == 0
     assert call.results() == []
+
+
+def test_parts_of_a_batch_begin_one_after_the_other() -> None:
+    """No row of a later part goes before one of an earlier part, whichever came first; another call has its turns in
+    between. Each part says when its last row has begun."""
+    turns, begun, told = Turns(warm(2)), list[str](), list[str]()
+
+    def call(name: str, rows: int, part: Part) -> Call:
+        def send(_: int) -> Result:
+            begun.append(name)
+            gevent.sleep(0)
+            return answer(0)
+
+        return Call(rows, send, part=part)
+
+    calls = [
+        call("late", 4, Part(4, turns, begun=lambda: told.append("late"))),
+        call("other", 4, Part()),
+        call("early", 4, Part(0, turns, begun=lambda: told.append("early"))),
+    ]
+
+    def join() -> None:
+        turns.window.enter()
+        turns.window.enter()  # nobody goes before all are there
+        for each in calls:
+            turns.join(each)
+        turns.window.leave()
+        turns.window.leave()
+        turns.go()
+
+    in_loop(join)
+    for each in calls:
+        assert each.finished.wait(DEADLINE_SEC)
+    assert told == ["early", "late"]
+    assert [name for name in begun if name != "other"] == ["early"] * 4 + ["late"] * 4
+    assert begun.index("other") < 2

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.base.errors import BadInputError
+from nimdrum.scoring.answer import Completion, RowFailure
+from nimdrum.scoring.entries import HEADER, Entry, as_line
 from nimdrum.tools.show import MOST_LINES, render
 
 
@@ -131,3 +133,22 @@ def test_an_answer_that_was_cut_is_marked() -> None:
     lines = render(written(["promptText"], ["why"], ["so"]), answered, "promptText", 60).split("\n")
     assert [line.split("| ")[-1] for line in lines if "[cut" in line] == ["[cut at max_tokens]"]
     assert any(line.startswith("2 | so ") and line.endswith("| yes") for line in lines)
+
+
+def test_a_journal() -> None:
+    """By the number of the row; its last entry counts, and what is missing says so. A torn last line is none."""
+    lines = [
+        as_line(Entry(2, "0" * 32, RowFailure("refused", "no", 400))),
+        as_line(Entry(3, "0" * 32, Completion(("three",), "length", 1, 1))),
+        as_line(Entry(2, "0" * 32, Completion(("two",), "stop", 1, 1))),
+        as_line(Entry(1, "0" * 32, Completion(("one",), "stop", 1, 1)))[:-5],
+    ]
+    prompts = written(["promptText"], ["a"], ["b"], ["c"])
+    shown = render(prompts, HEADER + b"".join(lines), "promptText", 60)
+    assert [line.split("|")[-1].strip() for line in shown.split("\n")[2:-1] if line] == [
+        "[not in the journal]",
+        "two",
+        "three",
+        "[cut at max_tokens]",
+    ]
+    assert shown.endswith("3 rows, 2 answered, 1 with a row error")

@@ -1,0 +1,130 @@
+"""The lines of a journal, and the answers that are found in them again. Pure; docs/journal.md describes the lines."""
+
+import json
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from nimdrum.scoring.answer import Completion, RowFailure
+from nimdrum.scoring.row import Result
+
+HEADER = b'{"journal": "nimdrum", "format": 1}\n'
+RESULTS: dict[str, Callable[..., Result]] = {"answer": Completion, "failure": RowFailure}
+NOBODY_ANSWERED = frozenset(("empty_prompt", "bad_row", "engine_down", "skipped"))
+"""Kinds of failure that are not written down: the engine was not asked, or was not there. Such a row is missing."""
+ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line: the row's number, from 1, when it was asked, the fingerprint of its request, and what came of it."""
+
+    row: int
+    fingerprint: str
+    result: Result
+
+
+def is_kept(result: Result) -> bool:
+    """Whether `result` belongs into a journal."""
+    return isinstance(result, Completion) or result.kind not in NOBODY_ANSWERED
+
+
+def as_line(entry: Entry) -> bytes:
+    """One line of JSON, with the fields of the result that say something."""
+    what = "answer" if isinstance(entry.result, Completion) else "failure"
+    document = {"row": entry.row, "asked": entry.fingerprint, what: result_as_record(entry.result)}
+    # A lone surrogate becomes its JSON escape, which reads back as what it was.
+    return ENCODE(document).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def read_line(line: bytes) -> Entry | None:
+    """The entry in `line`; None when it is none, as where a machine went down while it was written."""
+    try:
+        document = json.loads(line)
+        what = next(name for name in RESULTS if name in document)
+        int(document["asked"], 16)
+        return Entry(int(document["row"]), document["asked"], result_of(what, document[what]))
+    except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
+        return None
+
+
+def as_end(rows: int, failed: int) -> bytes:
+    """The last line of a run whose answers were written, with failed rows among them."""
+    return ENCODE({"ended": {"rows": rows, "failed": failed}}).encode() + b"\n"
+
+
+def is_end(line: bytes) -> bool:
+    return line.startswith(b'{"ended"')
+
+
+def result_as_record(result: Result) -> dict[str, Any]:
+    """The fields of `result` as plain JSON, without those that have their defaults."""
+    record = {}
+    for name, default in FIELDS[type(result)]:
+        value = getattr(result, name)
+        if default is MISSING or value != default:
+            record[name] = value
+    return record
+
+
+def result_of(what: str, record: dict[str, Any]) -> Result:
+    """Back from `result_as_record`. Raises TypeError or KeyError for what is none."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    return RESULTS[what](**given)
+
+
+def _default_of(field: "Field[Any]") -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+FIELDS = {each: [(field.name, _default_of(field)) for field in fields(each)] for each in (Completion, RowFailure)}
+
+
+class Index:
+    """Where in a journal the entries of a fingerprint stand. Each is given once, so that two rows with the same request
+    have two answers; a failure is given only when no answer is left. 21 bytes an entry."""
+
+    def __init__(self) -> None:
+        self._keys, self._offsets, self._lengths, self._failed = array("Q"), array("Q"), array("I"), bytearray()
+        self._order = np.empty(0, np.int64)
+        self._sorted = np.empty(0, np.uint64)
+        self._taken = np.empty(0, np.uint32)
+        """For the first of each run of equal keys: how many of the run are given away."""
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, entry: Entry, offset: int, length: int) -> None:
+        """An entry that was read. `close` after the last one."""
+        self._keys.append(_key(entry.fingerprint))
+        self._offsets.append(offset)
+        self._lengths.append(length)
+        self._failed.append(isinstance(entry.result, RowFailure))
+
+    def close(self) -> None:
+        keys = np.array(self._keys, np.uint64)
+        self._order = np.lexsort((np.array(self._failed, np.uint8), keys))
+        self._sorted = keys[self._order]
+        self._taken = np.zeros(len(keys), np.uint32)
+
+    def take(self, fingerprints: Sequence[str]) -> list[tuple[int, int] | None]:
+        """For each, in order, offset and length of its next entry, or None. Half of the fingerprint is compared: who
+        reads the line compares the rest."""
+        wanted = np.fromiter(map(_key, fingerprints), np.uint64, len(fingerprints))
+        firsts = np.searchsorted(self._sorted, wanted)
+        found: list[tuple[int, int] | None] = [None] * len(wanted)
+        for number in np.flatnonzero(firsts < len(self._sorted)).tolist():
+            first = firsts[number]
+            place = int(first) + int(self._taken[first])
+            if place < len(self._sorted) and self._sorted[place] == wanted[number]:
+                self._taken[first] += 1
+                at = int(self._order[place])
+                found[number] = (self._offsets[at], self._lengths[at])
+        return found
+
+
+def _key(fingerprint: str) -> int:
+    return int(fingerprint[:16], 16)
