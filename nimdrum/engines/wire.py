@@ -9,6 +9,7 @@ CHAT_PATH = "/v1/chat/completions"
 MODELS_PATH = "/v1/models"
 SYSTEM_ROLES = ("system", "developer")
 SHOWN_CHARACTERS = 500
+MOST_TOKENS = 1_000_000_000  # of one answer; a count beyond it is none
 LARGEST_READ = 1_000_000
 DEAD_MARKS = (
     "engine loop is not running",

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nimdrum.engines.wire import clean, read_error
+from nimdrum.engines.wire import MOST_TOKENS, clean, read_error
 
 RETRY_STATUSES = frozenset((408, 429, *range(500, 600)))
 OVERLOAD_STATUSES = RETRY_STATUSES - {500, 501}
 THINK, THOUGHT = "<think>", "</think>"
-MOST_TOKENS = 1_000_000_000  # of one answer; a count beyond it is none
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 

@@ -14,6 +14,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from nimdrum.base.errors import HTTPStatusError
+from nimdrum.engines.wire import MOST_TOKENS
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.counters import Tally
 from nimdrum.session.meters import OPERATION, SCOPE, note_operation
@@ -24,13 +25,17 @@ REQUEST_FIELDS = ("max_tokens", "temperature", "top_p", "frequency_penalty", "pr
 class ChatSpan:
     """One chat completion. It ends with the answer, which for a stream is after the hook has returned."""
 
-    def __init__(self, engine: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """`engine` is the name of its kind."""
+    def __init__(
+        self, engine: str, clock: Callable[[], float] = time.monotonic, tracer: trace.Tracer | None = None
+    ) -> None:
+        """`engine` is the name of its kind. `tracer` is by default that of this process."""
         self._engine = engine
         self._clock = clock
         self._began = clock()
         attributes = {"gen_ai.operation.name": OPERATION, "gen_ai.provider.name": engine}
-        self._span = trace.get_tracer(SCOPE).start_span(OPERATION, kind=SpanKind.CLIENT, attributes=attributes)
+        self._span = (tracer or trace.get_tracer(SCOPE)).start_span(
+            OPERATION, kind=SpanKind.CLIENT, attributes=attributes
+        )
         self._on = self._span.is_recording()
         self._reasons: dict[int, str] = {}
         self._endpoint: Endpoint | None = None
@@ -87,15 +92,22 @@ class ChatSpan:
         self._span.end()
 
     def _note(self, answer: Any) -> None:
+        """What `answer` tells, of which nobody has checked that it is what an engine should say."""
         if usage := getattr(answer, "usage", None):
-            counts = {"input": usage.prompt_tokens, "output": usage.completion_tokens}
-            self._tokens = {way: count for way, count in counts.items() if isinstance(count, int)}
+            counts = {
+                "input": getattr(usage, "prompt_tokens", None),
+                "output": getattr(usage, "completion_tokens", None),
+            }
+            self._tokens = {
+                way: count for way, count in counts.items() if type(count) is int and 0 <= count <= MOST_TOKENS
+            }
         if not self._on:
             return
         _set(self._span, {"gen_ai.response.id": answer.id or None, "gen_ai.response.model": answer.model or None})
-        for choice in answer.choices:
-            if choice.finish_reason:
-                self._reasons[choice.index] = str(choice.finish_reason)
+        for choice in answer.choices if isinstance(answer.choices, list) else []:
+            index, reason = getattr(choice, "index", None), getattr(choice, "finish_reason", None)
+            if isinstance(index, int) and isinstance(reason, str):
+                self._reasons[index] = reason
         _set(self._span, {f"gen_ai.usage.{way}_tokens": count for way, count in self._tokens.items()})
 
 
