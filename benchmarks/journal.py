@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import common
 from zero_server import zero_server
 
-
 COLUMNS = ["journal", "rows", "s", "rows/s", "CPU us/row", "peak MB"]
 
 
