@@ -39,7 +39,7 @@ def check_ending(path: Path) -> None:
 
 
 class Form(Protocol):
-    """Writes frames one below the other."""
+    """Writes frames one below the other; all have the same columns."""
 
     def add(self, frame: pd.DataFrame) -> None: ...
 

@@ -63,6 +63,7 @@ def answer_in_order(
     threads: dict[int, threading.Thread] = {}
     waiting: set[int] = set()
     begun_rows = number = next_out = 0
+    columns: list[str] = []
 
     def work(number: int, piece: Piece, first: int) -> None:
         batch = None if piece.rows == rows else events
@@ -100,6 +101,9 @@ def answer_in_order(
                     continue
                 ready: pd.DataFrame | None = told
                 while ready is not None:
+                    columns = columns or list(ready.columns)
+                    if list(ready.columns) != columns:  # one below the other they would make no sense
+                        raise RuntimeError(f"The columns changed from {columns} to {list(ready.columns)}.")
                     yield ready
                     next_out += 1
                     ready = shelf.pop(next_out)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,21 @@ def test_where_it_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 10 + "\n[]\n")
     with pytest.raises(BadInputError, match=r"Line 12 of .*rows\.jsonl is no JSON object"):
         look_through(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_large_file_is_never_held_whole(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the memory of a piece would not do for it: 6 MB are looked through and read with less than 1.5 MB."""
+    monkeypatch.setattr(rows_file, "PIECE_ROWS", 500)
+    monkeypatch.setattr(rows_file, "PIECE_CHARACTERS", 100_000)
+    path = tmp_path / f"rows.{ending}"
+    text = "x" * 100
+    with path.open("w") as file:
+        file.write("promptText\n" if ending == "csv" else "")
+        file.writelines(f"{text}\n" if ending == "csv" else f'{{"promptText": "{text}"}}\n' for _ in range(60_000))
+    tracemalloc.start()
+    try:
+        assert sum(piece.rows for piece in look_through(path).pieces()) == 60_000
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()
