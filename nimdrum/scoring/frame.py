@@ -45,7 +45,7 @@ def assemble(
 
     With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for or hold something, and choice_2
     .. choice_n; a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty
-    prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
+    prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a row that no budget had room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """

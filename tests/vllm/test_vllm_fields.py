@@ -1,36 +1,39 @@
-"""The fields of a request on the real vLLM, by their effect, each set by one row: an engine of its own, that can do it all."""
+"""The fields of a request on the real vLLM, by their effect, each set by one row: an engine of its own, that can do it all.
+
+Its weights see, by eyes of random numbers: that a picture arrives is shown, and not what it is of.
+"""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from made_model import thinking_weights, write_adapter
-from vllm_world import PARAMETERS, Engine, frame_of, vllm_world
+from edge_world import REPOSITORY
+from vllm_world import PARAMETERS, READY_SEC, Engine, frame_of, vllm_world
 
-from nimdrum.base.errors import ChatError
+from nimdrum.scoring.reader import read_rows
 from nimdrum.scoring.score import score_frame
 from nimdrum.web.chat import complete
 
 ASK = "What is the capital of France?"
-FLAGS = (
-    "--enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser deepseek_v3 --enable-lora --max-lora-rank 8"
-)
+ANSWER = "The capital of France is Paris."
+FLAGS = "--enable-auto-tool-choice --tool-call-parser hermes --reasoning-parser deepseek_v3"
 LOOK_UP = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 THINK = {"chat_template_kwargs": {"enable_thinking": True}}
-ANSWER = "The capital of France is Paris."
+SIGHTED = REPOSITORY / "tests/vllm_nim/sighted.py"
 
 
 @pytest.fixture(scope="module")
 def able(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Tools, reasoning and an adapter. It is ended before the other engine starts, where pytest keeps the order."""
+    """Tools, reasoning and pictures. It is ended before the other engine starts, where pytest keeps the order."""
     folder = tmp_path_factory.mktemp("able")
-    weights = thinking_weights(installation / "weights", folder / "thinking")
-    adapter = write_adapter(weights, folder / "loud")
-    flags = f"{FLAGS} --lora-modules loud={adapter}"
-    with vllm_world(folder / "world", installation, weights, NIM_PASSTHROUGH_ARGS=flags) as world:
+    command = [installation / "venv/bin/python", "-I", SIGHTED, installation / "weights", folder / "weights"]
+    subprocess.run(command, check=True, capture_output=True, timeout=READY_SEC)
+    kinds: dict[str, Any] = {"weights": folder / "weights", "NIM_PASSTHROUGH_ARGS": FLAGS}
+    with vllm_world(folder / "world", installation, **kinds) as world:
         engine = Engine(world, {**PARAMETERS, "per_row_columns": True, "max_tokens": 24, "temperature": 0})
         engine.model()
         yield engine
@@ -78,7 +81,7 @@ def test_less_chance_by_row(able: Engine) -> None:
     hot = {"temperature": "2"}
     out = ask(able, {"top_p": "0.0001", **hot}, {"extra_body": {"top_k": 1}, **hot})
     assert out["resultText"].tolist() == [ANSWER] * 2
-    again = {"promptText": "Say the word sea again and again."}
+    again = {"promptText": "Repeat this: la la la la la la la la la la la la"}
     plain, *punished = ask(able, again, {**again, "frequency_penalty": "2"}, {**again, "presence_penalty": "2"})[
         "resultText"
     ]
@@ -139,20 +142,26 @@ def test_thinking_is_switched_for_one_row(able: Engine, parameter: str) -> None:
     )
 
 
-def test_an_adapter_answers_one_row(able: Engine) -> None:
-    """It is one of random numbers, so what it says is another thing. One that is not there costs its row and a chat, which
-    are told those there are."""
-    out = ask(able, {"model": "loud"}, {}, {"model": "silent"}, {"model": "datarobot-deployed-llm"})
-    kinds = [error.partition(":")[0] for error in out["row_error"]]
-    assert kinds == ["", "", "unknown_model", ""]
-    assert out["row_error"][2].endswith("there are: smollm2, loud")
-    assert out["resultText"][0] not in ("", ANSWER)
-    assert out["resultText"][1] == out["resultText"][3] == ANSWER
-    chat = {"messages": [{"role": "user", "content": ASK}], "max_tokens": 24, "temperature": 0}
-    model = able.model()
-    assert complete({**chat, "model": "loud"}, model).choices[0].message.content == out["resultText"][0]
-    with pytest.raises(ChatError, match="There are: smollm2, loud"):
-        complete({**chat, "model": "silent"}, model)
+def test_a_picture_arrives(able: Engine) -> None:
+    """In rows and in a chat: it takes tokens of its own, and changes the answer. The example file is read; what is no picture
+    costs its row, and so does one that is larger than the proxy takes."""
+    example = read_rows((REPOSITORY / "examples/pictures.csv").read_bytes())
+    disc = json.loads(example["messages"][0])
+    text, picture = disc[0]["content"]
+    broken, large = ("data:image/png;base64," + letters for letters in ("AAAA", "A" * (20 << 20)))
+    talks = [example["messages"][0], example["messages"][1], json.dumps([{"role": "user", "content": text["text"]}])]
+    talks += [json.dumps(disc).replace(picture["image_url"]["url"], url) for url in (broken, large)]
+    out = ask(able, *({"messages": talk} for talk in talks), max_tokens=12)
+    assert [error.partition(":")[0] for error in out["row_error"]] == ["", "", "", "refused", "too_large"]
+    assert "cannot identify image file" in out["row_error"][3]
+    assert "the request has 20.0 MB" in out["row_error"][4]
+    assert out["prompt_tokens"][0] > out["prompt_tokens"][2] + 4  # four patches, and the marks around them
+    assert out["resultText"][0] != out["resultText"][2]
+    chat = complete({"messages": disc, "max_tokens": 12, "temperature": 0}, able.model())
+    assert (chat.choices[0].message.content, chat.usage.prompt_tokens) == (
+        out["resultText"][0],
+        out["prompt_tokens"][0],
+    )
 
 
 def test_a_batch_says_what_its_rows_say_alone(able: Engine) -> None:

@@ -1,9 +1,7 @@
-"""Weights that see, think and have an adapter, made up around a text model: `sighted.py WEIGHTS FOLDER ADAPTER`, under
-vLLM's Python.
+"""Weights that see and think, made up around a text model: `sighted.py WEIGHTS FOLDER`, under vLLM's Python.
 
 The language model is WEIGHTS as it is. Eyes of random numbers stand before it (as in SmolVLM, pictures of 32 x 32), so
-that another picture gives another answer, and neither means anything. The chat template has the switch enable_thinking,
-and the adapter, in PEFT's format, is of random numbers too.
+that another picture gives another answer, and neither means anything. The chat template has the switch enable_thinking.
 """
 
 import json
@@ -11,7 +9,6 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -37,18 +34,13 @@ TEMPLATE = """{% for message in messages %}{{ '<|im_start|>' + message['role'] +
 {%- if part['type'] == 'text' %}{{ part['text'] }}{% else %}{{ '<image>' }}{% endif %}{% endfor %}{% endif %}
 {{- '<|im_end|>\n' }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' + ('<think>\nThe user' if enable_thinking else '') }}{% endif %}"""
-SIZE, PATCH, SCALE, RANK = 32, 8, 2, 8
+SIZE, PATCH, SCALE = 32, 8, 2
 
 
 def main() -> None:
-    source, folder, adapter = map(Path, sys.argv[1:])
+    source, folder = map(Path, sys.argv[1:])
     logging.disable_progress_bar()
     torch.manual_seed(0)
-    write_model(source, folder)
-    write_adapter(json.loads((source / "config.json").read_text(encoding="utf-8")), adapter)
-
-
-def write_model(source: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer.json"
@@ -86,22 +78,6 @@ def write_model(source: Path, folder: Path) -> None:
         image_seq_len=(SIZE // PATCH // SCALE) ** 2,
         chat_template=TEMPLATE,
     ).save_pretrained(folder)
-
-
-def write_adapter(config: dict[str, int], folder: Path) -> None:
-    """For the value projections of all layers."""
-    hidden, heads = config["hidden_size"], config["num_key_value_heads"]
-    width = hidden // config["num_attention_heads"] * heads
-    tensors = {}
-    for layer in range(config["num_hidden_layers"]):
-        name = f"base_model.model.model.text_model.layers.{layer}.self_attn.v_proj.lora"
-        tensors[f"{name}_A.weight"] = torch.randn(RANK, hidden)
-        tensors[f"{name}_B.weight"] = torch.randn(width, RANK)
-    folder.mkdir()
-    save_file(tensors, folder / "adapter_model.safetensors")
-    described = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": RANK, "bias": "none"}
-    described |= {"target_modules": ["v_proj"], "base_model_name_or_path": "made-up"}
-    (folder / "adapter_config.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 if __name__ == "__main__":
