@@ -22,6 +22,7 @@ from nimdrum.base.errors import (
     brief,
     status_of,
 )
+from nimdrum.base.fields import FIELDS
 from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_input, score_output
 from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
@@ -46,7 +47,7 @@ from nimdrum.session.model import Model, openai_client
 
 WITH_THE_MODEL = ("score", "score_unstructured", "chat", "transform", "post_process")
 NOT_HOOKS = ("load_model", "fit", "CustomTask", *vars(ModuleType("")), "__file__", "__cached__", "__builtins__")
-COMPLETE_PARAMETERS = ("system_prompt", "max_tokens", "temperature", "n", "response_format")
+COMPLETE_PARAMETERS = ("system_prompt", "n", *FIELDS)
 MESSAGES = "messages"
 READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why
 
@@ -246,7 +247,8 @@ def complete(prompts: pd.DataFrame | Sequence[str | Sequence[Mapping[str, Any]]]
 
     `prompts` are texts, or lists of chat messages, or a frame with the prompt column. One row comes out for each, in
     order: the target column with the answer, beside it `row_error` and the other extra columns. `parameters` may be
-    system_prompt, max_tokens, temperature, n and response_format (a dict), in the place of the runtime parameters.
+    system_prompt, n, and the fields of a request (max_tokens, stop, response_format, tools, ...: what is JSON text as a
+    runtime parameter is a dict or a list here), in the place of the runtime parameters.
     Only inside a DRUM process whose load_model has run. Raises as our own `score` does.
     """
     from nimdrum.scoring.score import score_frame
@@ -254,7 +256,8 @@ def complete(prompts: pd.DataFrame | Sequence[str | Sequence[Mapping[str, Any]]]
     if unknown := set(parameters) - set(COMPLETE_PARAMETERS):
         raise TypeError("; ".join(not_a_parameter(name, COMPLETE_PARAMETERS) for name in sorted(unknown)))
     model = loaded_model()
-    settings = replace(model.settings, **parameters)
+    fields = {name: parameters.pop(name) for name in FIELDS if name in parameters}
+    settings = replace(model.settings, **parameters, fields={**model.settings.fields, **fields})
     if not isinstance(prompts, pd.DataFrame):
         texts = all(isinstance(prompt, str) for prompt in prompts)
         cells = [prompt if isinstance(prompt, str) and texts else json.dumps(_messages(prompt)) for prompt in prompts]

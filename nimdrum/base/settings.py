@@ -14,41 +14,9 @@ from typing import Any
 
 from nimdrum.base.credentials import engine_credential, ngc_key, stored_credential
 from nimdrum.base.errors import SettingsError
+from nimdrum.base.fields import FIELDS, Number
 from nimdrum.base.parameters import convert, not_a_parameter, read_parameters
 from nimdrum.base.secret import Secret
-
-RESPONSE_FORMATS = ("text", "json_object", "json_schema")
-SCHEMA_NAME = "answer"
-RESPONSE_FORMAT = "Runtime parameter response_format"
-
-
-def read_response_format(text: str | None) -> dict[str, Any] | None:
-    """The OpenAI field of that name. A bare JSON schema is wrapped into one. Raises SettingsError."""
-    if text is None or not text.strip():
-        return None
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{RESPONSE_FORMAT} is no JSON ({error}). Give a JSON schema as text.") from None
-    if not isinstance(document, dict) or not document:
-        raise SettingsError(
-            f"{RESPONSE_FORMAT} must be a JSON object: a JSON schema, or OpenAI's response_format itself."
-        )
-    if document.get("type") not in RESPONSE_FORMATS:
-        return {"type": "json_schema", "json_schema": {"name": SCHEMA_NAME, "schema": document}}
-    if document["type"] == "json_schema":
-        _check_schema(document.get("json_schema"))
-    return document
-
-
-def _check_schema(inner: object) -> None:
-    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
-        raise SettingsError(
-            f"{RESPONSE_FORMAT} has the type json_schema, so it needs json_schema with a name and a schema."
-        )
-    if not isinstance(inner.get("schema"), dict):
-        raise SettingsError(f"{RESPONSE_FORMAT} has no schema in json_schema. A schema is a JSON object.")
-
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "DEFAULT", "WARNING", "ERROR", "CRITICAL")
 ARTIFACTS_TARGETS = ("model", "cache", "adapters")
@@ -77,10 +45,9 @@ class Settings:
     log_level: str
     system_prompt: str | None
     prompt_column: str
-    max_tokens: int | None
-    temperature: float | None
     n: int
-    response_format: dict[str, Any] | None
+    fields: Mapping[str, Any]
+    """What is set of `nimdrum.base.fields.FIELDS`, which go into each request."""
     split_reasoning: bool
     per_row_columns: bool
     extra_output_columns: bool
@@ -148,6 +115,15 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
                 return candidate
         raise SettingsError(f"Runtime parameter {name} is {given!r}; allowed are {', '.join(allowed)}.")
 
+    def request_field(name: str) -> Any:
+        read = FIELDS[name]
+        if isinstance(read, Number):
+            return read.of(whole(name) if read.whole else value(name))
+        try:
+            return None if (given := value(name)) is None else read(given)
+        except ValueError as error:
+            raise SettingsError(f"Runtime parameter {name} {error}.") from None
+
     settings = Settings(
         engine=str(value("engine")).strip().lower(),
         ngc_api_key=ngc_key(value("NGC_API_KEY")),
@@ -158,10 +134,8 @@ def load_settings(code_dir: Path | None, read: Reader | None = None) -> Settings
         log_level=word("NIM_LOG_LEVEL", LOG_LEVELS),
         system_prompt=text("system_prompt"),
         prompt_column=value("prompt_column_name"),
-        max_tokens=whole("max_tokens") or None,
-        temperature=value("temperature"),
         n=whole("n") or 1,
-        response_format=read_response_format(value("response_format")),
+        fields={name: given for name in FIELDS if (given := request_field(name)) is not None},
         split_reasoning=value("split_reasoning"),
         per_row_columns=value("per_row_columns"),
         extra_output_columns=value("extra_output_columns"),

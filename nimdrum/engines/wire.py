@@ -1,7 +1,7 @@
 """What goes to every engine and what it says when it refuses, the same for rows and chats. Pure."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ MODELS_PATH = "/v1/models"
 SYSTEM_ROLES = ("system", "developer")
 SHOWN_CHARACTERS = 500
 MOST_TOKENS = 1_000_000_000  # of one answer; a count beyond it is none
+SHOWN_NAME = 100
 LARGEST_READ = 1_000_000
 DEAD_MARKS = (
     "engine loop is not running",
@@ -40,6 +41,7 @@ class EngineError:
     """The prompt does not fit into the model's context."""
     dead: bool
     """The server lives, but the engine in it does not."""
+    no_such_model: bool = False
 
     def for_openai(self) -> dict[str, Any]:
         """The error object that OpenAI's clients know."""
@@ -72,9 +74,21 @@ def read_error(status: int, body: bytes) -> EngineError:
         param=param,
         code=found["code"] if isinstance(found.get("code"), int | str) else status,
         # vLLM says it with `param`, llama.cpp with `type`.
-        too_long=status == 413 or param in ("input_tokens", "input_text") or kind == "exceed_context_size_error",
+        too_long=param in ("input_tokens", "input_text") or kind == "exceed_context_size_error",
         dead=status == 500 and any(mark in words.lower() for mark in DEAD_MARKS),
+        no_such_model=status == 404 and param == "model",
     )
+
+
+def model_names(body: bytes) -> list[str]:
+    """What MODELS_PATH lists. Raises ValueError, KeyError, TypeError or RecursionError for what is no such list."""
+    return [entry["id"] for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
+
+
+def unknown_model(model: str, names: Iterable[str]) -> str:
+    """What to say of a model that an engine does not list; an adapter is a model of its own there."""
+    listed = ", ".join(clean(name)[:SHOWN_CHARACTERS] for name in names)[:SHOWN_CHARACTERS]
+    return f"the engine has no model {clean(model)[:SHOWN_NAME]!r}; there are: {listed}"
 
 
 def own_error(message: str, type_: str, code: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 from nimdrum.engines.wire import MOST_TOKENS, clean, read_error
 
 RETRY_STATUSES = frozenset((408, 429, *range(500, 600)))
+TOO_LARGE = 413
+MEGABYTE = 1 << 20
 OVERLOAD_STATUSES = RETRY_STATUSES - {500, 501}
 THINK, THOUGHT = "<think>", "</think>"
 REASONING_FIELDS = ("reasoning_content", "reasoning")
@@ -34,6 +36,12 @@ class Completion:
     """From the first request for the row to its last answer, waiting between tries included."""
     attempts: int = field(default=0, compare=False)
     """Requests that were sent for the row."""
+    tool_calls: str = ""
+    """The tools that the first choice calls, as JSON; empty where it calls none."""
+    refusal: str = ""
+    """With which words the model declined to answer."""
+    logprobs: str = ""
+    """Of the first choice's tokens, as JSON, where they were asked for."""
     incomplete: str = ""
     """Why further choices are missing that were asked for one by one, as a row error; empty when none is."""
 
@@ -67,8 +75,11 @@ class TryAgain:
 Answer = Completion | RowFailure | TryAgain
 
 
-def read_answer(status: int, headers: Mapping[str, str], body: bytes, split_reasoning: bool = False) -> Answer:
-    """Classify one HTTP answer of the engine. Any body is understood, also none, HTML and half a JSON.
+def read_answer(
+    status: int, headers: Mapping[str, str], body: bytes, split_reasoning: bool = False, sent_bytes: int = 0
+) -> Answer:
+    """Classify one HTTP answer of the engine to a request of `sent_bytes`. Any body is understood, also none, HTML and
+    half a JSON.
 
     With `split_reasoning` what the model thought is kept apart from its answer: the engine's own field for it, or
     an inline <think> block.
@@ -80,9 +91,11 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, split_reas
         kind = "rate_limited" if status == 429 else "engine_error"
         failure = RowFailure(kind, error.message, 429 if status == 429 else 502)
         return TryAgain(failure, _retry_after(headers), engine_dead=error.dead, overload=status in OVERLOAD_STATUSES)
-    return RowFailure(
-        "too_long" if error.too_long else "refused", error.message, status if 400 <= status < 500 else 502
-    )
+    if status == TOO_LARGE:
+        size = f"the request has {sent_bytes / MEGABYTE:.1f} MB, more than the engine or a proxy before it takes"
+        return RowFailure("too_large", f"{size}: {error.message}", status)
+    kind = "too_long" if error.too_long else "unknown_model" if error.no_such_model else "refused"
+    return RowFailure(kind, error.message, status if 400 <= status < 500 else 502)
 
 
 def _completion(body: bytes, split_reasoning: bool) -> Answer:
@@ -93,6 +106,7 @@ def _completion(body: bytes, split_reasoning: bool) -> Answer:
         texts = [clean(message.get("content") or "") for message in messages]
         reason = choices[0].get("finish_reason")
         told = _reasoning_field(messages[0])
+        calls, logprobs = _as_json(messages[0].get("tool_calls"), list), _as_json(choices[0].get("logprobs"), dict)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         seen = body[:80].decode("utf-8", "replace")
         failure = RowFailure(
@@ -107,10 +121,23 @@ def _completion(body: bytes, split_reasoning: bool) -> Answer:
     reason = sys.intern(clean(reason)) if isinstance(reason, str) else None
     usage = document.get("usage")
     prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    blank = None if texts[0].strip() else _blank_reason(reason, reasoning, completion_tokens)
+    refusal = messages[0].get("refusal")
+    is_blank = not texts[0].strip() and not calls
     return Completion(
-        tuple(texts), reason, prompt_tokens, completion_tokens, blank, reasoning if split_reasoning else ""
+        tuple(texts),
+        reason,
+        prompt_tokens,
+        completion_tokens,
+        _blank_reason(reason, reasoning, completion_tokens) if is_blank else None,
+        reasoning if split_reasoning else "",
+        tool_calls=calls,
+        refusal=clean(refusal) if isinstance(refusal, str) else "",
+        logprobs=logprobs,
     )
+
+
+def _as_json(value: object, kind: type) -> str:
+    return clean(json.dumps(value, ensure_ascii=False)) if value and isinstance(value, kind) else ""
 
 
 def split_thinking(text: str) -> tuple[str, str]:

@@ -66,4 +66,4 @@ class Budget:
 
 
 def budget_of(settings: Settings) -> Budget:
-    return Budget(settings.batch_token_limit, settings.batch_time_limit_sec, settings.max_tokens)
+    return Budget(settings.batch_token_limit, settings.batch_time_limit_sec, settings.fields.get("max_tokens"))

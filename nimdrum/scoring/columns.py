@@ -4,19 +4,18 @@ They are optional, and an empty cell means what the settings say. A cell that ca
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from nimdrum.base.fields import FIELDS
+from nimdrum.engines.plan import DEFAULT_MODEL_NAME
 from nimdrum.scoring.answer import RowFailure
 from nimdrum.scoring.reader import texts_of
 from nimdrum.scoring.request import NOTHING_OWN, Message, Own
 
 MESSAGES = "messages"
-COLUMNS = ("system_prompt", "max_tokens", "temperature", MESSAGES)
-MOST_TOKENS = 10_000_000
-HOTTEST = 2.0
+COLUMNS = ("system_prompt", "model", MESSAGES, *FIELDS)
 
 Columns = Mapping[str, Sequence[str]]
 
@@ -28,49 +27,29 @@ def own_columns(frame: pd.DataFrame, prompt_column: str) -> dict[str, list[str]]
 
 def own_of(columns: Columns, index: int) -> Own | RowFailure:
     """What row `index` sets for itself, or why it cannot be asked."""
-    cells = {name: column[index].strip() for name, column in columns.items()}
-    if not any(cells.values()):
+    cells = {name: cell for name, column in columns.items() if (cell := column[index]).strip()}
+    if not cells:
         return NOTHING_OWN
+    model = cells.get("model", "").strip()
     try:
         return Own(
-            system_prompt=columns["system_prompt"][index] if cells.get("system_prompt") else None,
-            max_tokens=_tokens(cells.get("max_tokens", "")),
-            temperature=_temperature(cells.get("temperature", "")),
-            messages=_messages(cells.get(MESSAGES, "")),
+            system_prompt=cells.get("system_prompt"),
+            model=None if model in ("", DEFAULT_MODEL_NAME) else model,
+            messages=_messages(cells[MESSAGES]) if MESSAGES in cells else None,
+            fields={name: _read(name, cells[name]) for name in cells if name in FIELDS},
         )
     except ValueError as error:
         return RowFailure("bad_row", f"{error} (if the column means something else: per_row_columns)", 400)
 
 
-def _tokens(cell: str) -> int | None:
-    if not cell:
-        return None
-    number = _number(cell)
-    if number is None or not number.is_integer() or not 1 <= number <= MOST_TOKENS:
-        raise ValueError(f"max_tokens is {cell[:40]!r}; allowed is a whole number from 1 to {MOST_TOKENS}")
-    return int(number)
-
-
-def _temperature(cell: str) -> float | None:
-    if not cell:
-        return None
-    number = _number(cell)
-    if number is None or not 0 <= number <= HOTTEST:
-        raise ValueError(f"temperature is {cell[:40]!r}; allowed is a number from 0 to {HOTTEST:g}")
-    return number
-
-
-def _number(cell: str) -> float | None:
+def _read(name: str, cell: str) -> object:
     try:
-        number = float(cell)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return FIELDS[name](cell)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
-def _messages(cell: str) -> tuple[Message, ...] | None:
-    if not cell:
-        return None
+def _messages(cell: str) -> tuple[Message, ...]:
     try:
         messages = json.loads(cell)
     except (ValueError, RecursionError):
@@ -78,6 +57,8 @@ def _messages(cell: str) -> tuple[Message, ...] | None:
     if not isinstance(messages, list) or not messages:
         raise ValueError(f"messages is not a JSON list with at least one message: {cell[:40]!r}")
     for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or "content" not in message:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise ValueError(f"entry {number} of messages is no object with a role and a content")
+        if "content" not in message and "tool_calls" not in message:
             raise ValueError(f"entry {number} of messages is no object with a role and a content")
     return tuple(messages)

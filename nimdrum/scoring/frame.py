@@ -1,11 +1,12 @@
 """The frame that goes back to DRUM: one row out for each row in, the answer first, the rest beside it. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from nimdrum.base.errors import RowsFailedError, SettingsError
+from nimdrum.base.settings import Settings
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
@@ -13,11 +14,23 @@ from nimdrum.scoring.row import Result
 EXTRA_COLUMNS = ("row_error", "finish_reason", "prompt_tokens", "completion_tokens", "latency_sec", "attempts")
 NUMBERS: dict[str, type] = {"prompt_tokens": int, "completion_tokens": int, "latency_sec": float, "attempts": int}
 """Of these columns; all others hold text."""
-REASONING = "reasoning"
+REASONING, TOOL_CALLS, LOGPROBS = "reasoning", "tool_calls", "logprobs"
+WHERE_ASKED = (REASONING, TOOL_CALLS, LOGPROBS)
 LONE_RETURN = re.compile(r"\r(?!\n)")
 EMPTY_PROMPT = RowFailure("empty_prompt", "the prompt is empty, so the engine was not asked", 400)
 NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
 """Kinds of row error with which a batch is still what was asked for."""
+
+
+def columns_asked(settings: Settings) -> frozenset[str]:
+    """Which of WHERE_ASKED the settings ask for, whatever the rows hold: each call has the same columns."""
+    by_row = settings.per_row_columns
+    asked = {
+        REASONING: settings.split_reasoning,
+        TOOL_CALLS: by_row or "tools" in settings.fields,
+        LOGPROBS: by_row or "logprobs" in settings.fields,
+    }
+    return frozenset(name for name, wanted in asked.items() if wanted)
 
 
 def assemble(
@@ -25,14 +38,14 @@ def assemble(
     target: str,
     n: int,
     extra_columns: bool,
-    reasoning: bool = False,
+    asked: Collection[str] = (),
     part: Part = WHOLE,
 ) -> pd.DataFrame:
     """The answers in a column named `target`, index 0..n-1.
 
-    With `extra_columns` also EXTRA_COLUMNS, `reasoning` where it is split from the answer, and choice_2 .. choice_n;
-    a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty prompt
-    is not a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
+    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for or hold something, and choice_2
+    .. choice_n; a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty
+    prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a row that no budget had room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """
@@ -48,7 +61,7 @@ def assemble(
     columns: dict[str, list[object]] = {target: _texts(results, 0)}
     if extra_columns:
         check_target(target, n)
-        columns |= _extra(results, n, reasoning)
+        columns |= _extra(results, n, asked)
     return pd.DataFrame({name: list(map(_one_record, cells)) for name, cells in columns.items()}, dtype=object)
 
 
@@ -63,14 +76,14 @@ def _one_record(cell: object) -> object:
 
 def check_target(target: str, n: int) -> None:
     """Raise SettingsError when the target column would collide with one of the extra columns."""
-    if target in (*EXTRA_COLUMNS, REASONING, *_choice_names(n)):
+    if target in (*EXTRA_COLUMNS, *WHERE_ASKED, *_choice_names(n)):
         raise SettingsError(
             f"The target column is called {target!r} (TARGET_NAME), which is one of this project's extra columns. "
             "Give the target another name, or set extra_output_columns to false."
         )
 
 
-def _extra(results: Sequence[Result], n: int, reasoning: bool) -> dict[str, list[object]]:
+def _extra(results: Sequence[Result], n: int, asked: Collection[str]) -> dict[str, list[object]]:
     columns: dict[str, list[object]] = {
         "row_error": [_row_error(result) for result in results],
         "finish_reason": [(r.finish_reason or "") if isinstance(r, Completion) else "" for r in results],
@@ -79,8 +92,10 @@ def _extra(results: Sequence[Result], n: int, reasoning: bool) -> dict[str, list
         "latency_sec": [result.latency_sec for result in results],
         "attempts": [result.attempts for result in results],
     }
-    if reasoning:
-        columns[REASONING] = [result.reasoning if isinstance(result, Completion) else "" for result in results]
+    for name in WHERE_ASKED:
+        cells: list[object] = [getattr(result, name) if isinstance(result, Completion) else "" for result in results]
+        if name in asked or any(cells):
+            columns[name] = cells
     return columns | {name: _texts(results, number) for number, name in enumerate(_choice_names(n), 1)}
 
 
@@ -95,6 +110,8 @@ def _texts(results: Sequence[Result], number: int) -> list[object]:
 def _row_error(result: Result) -> str:
     if isinstance(result, RowFailure):
         return str(result)
+    if result.refusal:
+        return f"declined: {result.refusal}"
     return f"empty_answer: {result.blank_reason}" if result.blank_reason else result.incomplete
 
 

@@ -1,10 +1,11 @@
 """The request body for one row. Pure."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nimdrum.base.fields import body_of, with_fields
 from nimdrum.base.settings import Settings
 from nimdrum.engines.wire import with_system_prompt
 
@@ -13,20 +14,13 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What all rows of a call have in common: the settings of these names, and the model.
-
-    All but model, system prompt and n are fields of the request under the same name, left out when they are None.
-    """
+    """What all rows of a call have in common: the settings of these names, and the model."""
 
     model: str
     system_prompt: str | None
-    max_tokens: int | None
-    temperature: float | None
     n: int
-    response_format: dict[str, Any] | None = None
-
-
-REQUEST_FIELDS = [field.name for field in fields(Sampling) if field.name not in ("model", "system_prompt", "n")]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of `nimdrum.base.fields.FIELDS`; None is as good as left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +28,37 @@ class Own:
     """What one row sets for itself; None is what all rows have."""
 
     system_prompt: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
+    model: str | None = None
     messages: tuple[Message, ...] | None = None
     """A whole conversation in the place of the prompt."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """None takes away what all rows have."""
 
 
 NOTHING_OWN = Own()
 
 
 def sampling_of(settings: Settings, model: str) -> Sampling:
-    return Sampling(model, **{field.name: getattr(settings, field.name) for field in fields(Sampling)[1:]})
+    return Sampling(model, settings.system_prompt, settings.n, settings.fields)
 
 
 def with_own(sampling: Sampling, own: Own) -> Sampling:
-    """`sampling` as this row wants it."""
+    """`sampling` as this row wants it, but for the model, which the engine must have. Raises RecursionError."""
     if own is NOTHING_OWN:
         return sampling
-    given = {name: getattr(own, name) for name in ("system_prompt", "max_tokens", "temperature")}
-    return replace(sampling, **{name: value for name, value in given.items() if value is not None})
+    prompt = sampling.system_prompt if own.system_prompt is None else own.system_prompt
+    return replace(sampling, system_prompt=prompt, fields=with_fields(sampling.fields, own.fields))
 
 
 def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Message] | None = None) -> bytes:
     """An OpenAI chat completion request as JSON, with `conversation` in the place of the prompt if there is one.
 
     Only fields that are set: NIM 1.x refuses unknown ones, and an unset one is the engine's own default.
-    `max_tokens` and not its successor, which 1.x refuses too.
+    `max_tokens` and not its successor, which 1.x refuses too. Raises RecursionError.
     """
     asked = [{"role": "user", "content": prompt}] if conversation is None else conversation
     body: dict[str, Any] = {"model": sampling.model, "messages": with_system_prompt(asked, sampling.system_prompt)}
-    body |= {name: value for name in REQUEST_FIELDS if (value := getattr(sampling, name)) is not None}
+    body |= body_of(sampling.fields)
     if n > 1:
         body["n"] = n
     return json.dumps(body).encode()

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -10,6 +10,7 @@ from typing import Protocol
 from nimdrum.base.errors import EngineStartError, EngineUnavailableError, SupervisorError, brief, status_of
 from nimdrum.base.log import event, get_logger
 from nimdrum.engines.connection import TooLarge
+from nimdrum.engines.wire import unknown_model
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain, read_answer
 from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 from nimdrum.scoring.retry import Attempts, RetryBudget, next_delay
@@ -37,6 +38,9 @@ class EnginePort(Protocol):
 
     def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
         """One chat completion. Raises Unreachable or TooSlow."""
+
+    def listed(self, endpoint: Endpoint, model: str) -> Collection[str]:
+        """The models there, looked up again where `model` is not among them; none where the engine does not say."""
 
     def note(self, answer: Answer) -> None:
         """Tell what came of it."""
@@ -93,7 +97,11 @@ class RowSender:
         """The answer to `prompt`; `deadline` is on this sender's clock. Never raises for what the engine does. `body`
         is its request for all choices at once, where that is made already."""
         began = self._clock()
-        trip = _Trip(prompt, own, with_own(self._sampling, own), deadline, self._budget.begin(), body)
+        try:
+            sampling = with_own(self._sampling, own)
+        except RecursionError:
+            return RowFailure("bad_row", "extra_body is nested too deeply", 400)
+        trip = _Trip(prompt, own, sampling, deadline, self._budget.begin(), body)
         result = self._choices(trip)
         return replace(result, latency_sec=round(self._clock() - began, 4), attempts=trip.sent)
 
@@ -101,7 +109,7 @@ class RowSender:
         n = trip.sampling.n
         if n == 1:
             return self._ask(trip, 1)
-        greedy = trip.sampling.temperature == 0
+        greedy = trip.sampling.fields.get("temperature") == 0
         answer: Result | None = None
         if not self._n_refused:
             answer = self._ask(trip, n)
@@ -121,7 +129,7 @@ class RowSender:
             self._remember_n_refused(n, greedy)
         texts, tokens, incomplete = list(first.texts), first.completion_tokens, ""
         while not greedy and len(texts) < n:
-            another = self._ask(trip, 1)
+            another = self._ask(replace(trip, sampling=_next_seed(trip.sampling, len(texts))), 1)
             if isinstance(another, RowFailure):
                 incomplete = f"{another.kind}: {len(texts)} of {n} choices are there; {another.message}"
                 break
@@ -194,14 +202,16 @@ class RowSender:
         if left <= 0:
             met = f" again, after {trip.met}" if trip.met else ""
             return RowFailure("timed_out", f"no time was left when its turn came{met}", 504)
-        sampling = trip.sampling
+        sampling, own = trip.sampling, trip.own.model
+        if own and own != endpoint.model and (names := self._engine.listed(endpoint, own)) and own not in names:
+            return RowFailure("unknown_model", unknown_model(own, names), 404)
         body = trip.body if n == sampling.n else None
-        if sampling.model != endpoint.model:
-            sampling, body = replace(sampling, model=endpoint.model), None
+        if sampling.model != (own or endpoint.model):
+            sampling, body = replace(sampling, model=own or endpoint.model), None
         try:
             body = body or chat_body(sampling, trip.prompt, n, trip.own.messages)
         except RecursionError:
-            return RowFailure("bad_row", "messages is nested too deeply", 400)
+            return RowFailure("bad_row", "messages or extra_body is nested too deeply", 400)
         trip.sent += 1
         timeout_sec = min(left, self._client_timeout_sec)
         try:
@@ -212,10 +222,16 @@ class RowSender:
             return RowFailure("bad_answer", "the engine's answer has no end: more bytes than any answer needs", 502)
         except Unreachable as error:
             return TryAgain(RowFailure("engine_down", f"the engine could not be reached ({error})", 503), overload=True)
-        return read_answer(reply.status, reply.headers, reply.body, self._split_reasoning)
+        return read_answer(reply.status, reply.headers, reply.body, self._split_reasoning, len(body))
 
 
 def _one_more(attempts: Attempts, lost: bool) -> Attempts:
     if lost:
         return replace(attempts, broken=attempts.broken + 1)
     return replace(attempts, refused=attempts.refused + 1)
+
+
+def _next_seed(sampling: Sampling, number: int) -> Sampling:
+    """For choice `number` that is asked for alone: with the same seed it would be the first again. So does vLLM."""
+    seed = sampling.fields.get("seed")
+    return sampling if seed is None else replace(sampling, fields={**sampling.fields, "seed": seed + number})

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
 from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
-from nimdrum.scoring.frame import EMPTY_PROMPT, assemble
+from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, columns_asked
 from nimdrum.scoring.journal import LINGER_SEC, Journal, journal_at
 from nimdrum.scoring.loop import in_loop
 from nimdrum.scoring.part import Part, current_part
@@ -53,7 +53,7 @@ def score_frame(frame: pd.DataFrame, model: Model) -> pd.DataFrame:
         note_rows(_tally(results))
     if model.hosting.server:
         count_rows(model, _tally([EMPTY_PROMPT] * (len(results) - len(asked))))
-    return assemble(results, target, settings.n, settings.extra_output_columns, settings.split_reasoning, part)
+    return assemble(results, target, settings.n, settings.extra_output_columns, columns_asked(settings), part)
 
 
 class _Counted:
@@ -223,6 +223,9 @@ class _Way:
 
     def send(self, endpoint: Endpoint, body: bytes, timeout_sec: float) -> Reply:
         return self.traffic.client(endpoint).send(body, timeout_sec, self.request_id)
+
+    def listed(self, endpoint: Endpoint, model: str) -> Collection[str]:
+        return self.traffic.models.listed(self.traffic.client(endpoint), endpoint, model)
 
     def wait(self, seconds: float) -> None:
         with self.traffic.turns.away(self.deadline):

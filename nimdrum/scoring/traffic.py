@@ -16,6 +16,7 @@ from nimdrum.engines.connection import TooLarge
 from nimdrum.engines.window import LONGEST_POLL_SEC, Window, bounded
 from nimdrum.engines.work import Metrics, Work, find_page
 from nimdrum.scoring.loop import name_of_loop, outside
+from nimdrum.scoring.models import Models
 from nimdrum.scoring.rows import Call, Turns
 from nimdrum.session.attach import Attachment, Endpoint
 from nimdrum.session.client import IDLE_SEC, EngineClient, TooSlow, Unreachable
@@ -116,6 +117,7 @@ class Traffic:
         self.window = window
         self.gate = gate
         self.turns = Turns(window, batch_share)
+        self.models = Models()
         self._page = MetricsPage(metrics)
         self._client: tuple[tuple[str, int], EngineClient] | None = None
         self._watcher: gevent.Greenlet | None = None

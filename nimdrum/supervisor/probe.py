@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Generic, TypeVar
 
 from nimdrum.engines.connection import BadAnswer, Connection
-from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH
+from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, model_names
 from nimdrum.engines.work import Metrics, Work, find_page
 
 STARTING_TIMEOUT_SEC = 5.0
@@ -58,7 +58,7 @@ def look_ready(address: Address, timeout_sec: float) -> Health:
         status, body = _request(address, "GET", MODELS_PATH, timeout_sec)
         if status != HTTPStatus.OK:
             return Health(False, None, f"{MODELS_PATH} answers {status}")
-        names = [entry["id"] for entry in json.loads(body)["data"] if isinstance(entry["id"], str)]
+        names = model_names(body)
     except OSError as error:
         return Health(False, None, f"no answer ({error.strerror or type(error).__name__})", answered=False)
     except (BadAnswer, ValueError, KeyError, TypeError, RecursionError) as error:

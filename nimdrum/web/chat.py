@@ -3,13 +3,14 @@
 import itertools
 import json
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nimdrum.base.errors import ChatError
+from nimdrum.base.errors import ChatError, NimdrumError
+from nimdrum.base.fields import body_of, merged
 from nimdrum.base.settings import Settings
 from nimdrum.engines.plan import DEFAULT_MODEL_NAME
-from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, own_error, read_error, with_system_prompt
+from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH, SHOWN_CHARACTERS, own_error, read_error, with_system_prompt
 from nimdrum.session.caller import current_caller, take_turn
 from nimdrum.session.exchange import Ask, EngineCall, Exchange, ExchangeError, as_chat_error, own_headers
 from nimdrum.session.model import Model
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 OURS = "datarobot_"
 """Fields with this beginning are DataRobot's (association id, metrics, ...): an engine may refuse them."""
-LENGTHS = ("max_tokens", "max_completion_tokens")
+TOGETHER = (("max_tokens", "max_completion_tokens"), ("logprobs", "top_logprobs"), ("tools", "tool_choice"))
+"""Who says one of them has said all."""
 MOST_CHOICES = 128
 """OpenAI's own bound for `n`, and that of the runtime parameter. An engine's own is far higher, where it has one."""
 
@@ -32,8 +34,8 @@ class Defaults:
     """What the runtime parameters say, for callers who left it out."""
 
     system_prompt: str | None
-    max_tokens: int | None
-    temperature: float | None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Of `nimdrum.base.fields.FIELDS`."""
 
 
 def chat_body(params: Mapping[str, Any], served: str, defaults: Defaults | None = None) -> dict[str, Any]:
@@ -64,10 +66,14 @@ def _check_choices(n: Any) -> None:
 
 
 def _with_defaults(body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
-    if defaults.max_tokens is not None and all(body.get(name) is None for name in LENGTHS):
-        body["max_tokens"] = defaults.max_tokens
-    if body.get("temperature") is None and defaults.temperature is not None:
-        body["temperature"] = defaults.temperature
+    given = {name for name, value in body.items() if value is not None}
+    given |= {name for names in TOGETHER if given.intersection(names) for name in names}
+    extra = defaults.fields.get("extra_body") or {}
+    for name, value in body_of(defaults.fields).items():
+        if name not in given:
+            body[name] = value
+        elif name in extra:
+            body[name] = merged(value, body[name])
     messages = body.get("messages")
     if isinstance(messages, list):
         body["messages"] = with_system_prompt(messages, defaults.system_prompt)
@@ -77,7 +83,7 @@ def _with_defaults(body: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
 Chunks = Generator["ChatCompletionChunk", None, None]
 
 HEADERS = (("Content-Type", "application/json"), ("Accept", f"application/json, {EVENT_STREAM}"))
-OK = 200
+OK, NOT_FOUND = 200, 404
 
 
 def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str] | None = None) -> Any:
@@ -99,7 +105,10 @@ def complete(params: Mapping[str, Any], model: Model, headers: Mapping[str, str]
         take_turn()
         if exchange.headers.get_content_type() == EVENT_STREAM and exchange.status == OK:
             return _opened(read_chunks(exchange, str(params.get("model") or "")), span)
-        answer = _completion(exchange)
+        try:
+            answer = _completion(exchange)
+        except ChatError as error:
+            raise _naming_models(error, model) from error
         span.answered(answer)
         span.end()
         return answer
@@ -122,8 +131,20 @@ def list_models(model: Model) -> list[Any]:
     return [OpenAIModel.construct(**{**entry, "object": "model"}) for entry in entries if isinstance(entry, dict)]
 
 
+def _naming_models(error: ChatError, model: Model) -> ChatError:
+    """`error`; where the model is not there, with the names of those that are: a LoRA adapter is one of them."""
+    if error.status != NOT_FOUND or error.error.get("param") != "model":
+        return error
+    try:
+        names = [str(entry.id) for entry in list_models(model)]
+    except (NimdrumError, AttributeError):
+        return error
+    message = f"{error} There are: {', '.join(names)[:SHOWN_CHARACTERS]}."
+    return ChatError(message, error.status, {**error.error, "message": message})
+
+
 def _defaults(settings: Settings) -> Defaults:
-    return Defaults(settings.system_prompt, settings.max_tokens, settings.temperature)
+    return Defaults(settings.system_prompt, settings.fields)
 
 
 def _opened(chunks: Chunks, span: ChatSpan) -> Iterator["ChatCompletionChunk"]:

@@ -106,12 +106,13 @@ def test_an_answer_without_an_end_costs_little(place: Place, case: Case) -> None
 
 @pytest.mark.parametrize("linger", [True, False], ids=["lingering", "closing at once"])
 def test_a_refusal_before_the_body_is_read_is_a_refusal(place: Place, linger: bool) -> None:
-    """nginx's 413 for a prompt of 20 MB: the row is too long, and the engine is not lost."""
+    """nginx's 413 for a prompt of 20 MB: the row is too large, and the engine is not lost."""
     place.engine.acts["early 413"] = early(413, linger=linger)
     prompt = "<early 413>" + "long " * (4 << 20)
     answers = place.score(["row 1", prompt, "row 2"])
     assert answers["resultText"].tolist() == ["echo: row 1", "", "echo: row 2"]
-    assert answers["row_error"][1] == "too_long: said 413"
+    assert answers["row_error"][1].startswith("too_large: the request has 20.0 MB, ")
+    assert answers["row_error"][1].endswith(": said 413")
     assert answers["attempts"][1] == 1
     assert place.chat(prompt) == (413, "said 413")
 

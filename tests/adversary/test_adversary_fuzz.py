@@ -34,6 +34,8 @@ CONNECTIONS = 16
 KINDS = (
     "refused",
     "too_long",
+    "too_large",
+    "unknown_model",
     "bad_answer",
     "empty_answer",
     "engine_error",
@@ -105,7 +107,7 @@ def check_row(prompt: str, row: dict[str, Any], answer: Made) -> None:
     if answer.must == ANSWERED:
         assert text == f"echo: {prompt}", f"{text!r}, {error!r} by {answer}"
     if answer.must == REFUSED:
-        assert kind in ("refused", "too_long"), f"{text!r}, {error!r} by {answer}"
+        assert kind in ("refused", "too_long", "too_large", "unknown_model"), f"{text!r}, {error!r} by {answer}"
 
 
 def check_chat(prompt: str, status: int, text: Any, answer: Made) -> None:

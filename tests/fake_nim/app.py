@@ -34,7 +34,7 @@ class App:
         self._completions = completions
         version = RELEASES[config.release or config.line].version
         self._pages = {
-            "/v1/models": bodies.models(names, max_model_len),
+            "/v1/models": bodies.models(names, max_model_len, config.adapters),
             "/v1/version": bodies.version(version),
             "/v1/metadata": bodies.metadata(version, names),
         }

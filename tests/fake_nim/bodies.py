@@ -53,12 +53,14 @@ def health(line: str, word: str) -> Json:
 _ALLOWED = ("create_engine", "fine_tuning", "logprobs", "sampling", "search_indices", "view")
 
 
-def models(names: tuple[str, ...], max_model_len: int) -> Json:
+def models(names: tuple[str, ...], max_model_len: int, adapters: tuple[str, ...] = ()) -> Json:
     allowed = {f"allow_{name}": name != "fine_tuning" for name in _ALLOWED}
     head = {"id": "modelperm-fake", "object": "model_permission", "created": _CREATED}
     permission = {**head, **allowed, "organization": "*", "group": None, "is_blocking": False}
     common = {"object": "model", "created": _CREATED, "owned_by": "vllm", "parent": None, "permission": [permission]}
     data = [{"id": name, "root": names[0], "max_model_len": max_model_len, **common} for name in names]
+    lora = {**common, "parent": names[0], "max_model_len": None}
+    data += [{"id": name, "root": f"/adapters/{name}", **lora} for name in adapters]
     return {"object": "list", "data": data}
 
 
@@ -86,10 +88,13 @@ def completion(config: FakeNimConfig, id_: str, chat: Chat, choices: list[Choice
     listed = []
     for index, choice in enumerate(choices):
         message: Json = {"role": "assistant", "content": choice.content, **dict.fromkeys(_MESSAGE_NULLS)}
-        if config.reasoning:
+        if config.reasoning and chat.thinks:
             message[config.reasoning_field] = config.reasoning
+        if chat.tool:
+            message |= {"content": None, "tool_calls": [tool_call(chat.tool, choice.content or "")]}
         one: Json = {"index": index, "message": message, "logprobs": logprobs(chat, choice.tokens or [])}
-        listed.append({**one, "finish_reason": choice.finish_reason, **dict.fromkeys(_CHOICE_NULLS)})
+        reason = "tool_calls" if chat.tool else choice.finish_reason
+        listed.append({**one, "finish_reason": reason, **dict.fromkeys(_CHOICE_NULLS), "stop_reason": choice.stop})
     return {
         "id": id_,
         "object": "chat.completion",
@@ -100,6 +105,12 @@ def completion(config: FakeNimConfig, id_: str, chat: Chat, choices: list[Choice
         "usage": {**usage(chat, choices), **dict.fromkeys(_USAGE_NULLS)},
         **dict.fromkeys(_ANSWER_NULLS),
     }
+
+
+def tool_call(name: str, text: str) -> Json:
+    """A call of a tool, with what would have been the answer as its argument."""
+    function = {"name": name, "arguments": json.dumps({"text": text})}
+    return {"id": "chatcmpl-tool-fake", "type": "function", "function": function}
 
 
 _MESSAGE_NULLS = ("refusal", "annotations", "audio", "function_call", "reasoning")

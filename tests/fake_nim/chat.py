@@ -65,7 +65,7 @@ class Completions:
         return await self._complete(id_, chat, connection, reset=fault is Fault.RESET)
 
     async def _complete(self, id_: str, chat: Chat, connection: Connection, *, reset: bool) -> Reply | None:
-        choices = [answer(self._config, chat.prompt, chat.last_user, chat.limit, i) for i in range(chat.n)]
+        choices = [answer(self._config, chat.prompt, chat.last_user, chat.limit, i, chat.stops) for i in range(chat.n)]
         hang = self._config.hang_prompts_containing
         hangs = bool(hang) and hang in chat.prompt and self._armed
         job = Job(
@@ -107,7 +107,7 @@ class Completions:
         """Send the answer as events; False when it was cut by a reset or by the engine's death."""
         connection.start_stream()
         first = b"".join(bodies.opening(id_, chat, i) for i in range(chat.n))
-        if self._config.reasoning:
+        if self._config.reasoning and chat.thinks:
             thought = {self._config.reasoning_field: self._config.reasoning}
             first += b"".join(bodies.chunk(id_, chat, i, thought) for i in range(chat.n))
         connection.send_chunk(first)

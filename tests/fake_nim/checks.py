@@ -7,6 +7,7 @@ and cuts the answer to the room that is left.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from typing import Any
@@ -53,6 +54,10 @@ class Chat:
     stream: bool
     include_usage: bool
     top_logprobs: int | None
+    stops: tuple[str, ...] = ()
+    tool: str | None = None
+    """The one to call."""
+    thinks: bool = True
 
 
 class _Refused(Exception):
@@ -66,7 +71,7 @@ def check_chat(raw: bytes, config: FakeNimConfig, names: tuple[str, ...], max_mo
         body = _parse(raw)
         _check_fields(body, config.line)
         model = body.get("model") or names[0]
-        if model not in names:
+        if model not in (*names, *config.adapters):
             message = f"The model `{model}` does not exist."
             raise _Refused(message, param="model", status=404, type="NotFoundError")
         n = _check_values(body, config)
@@ -99,13 +104,16 @@ def _check_fields(body: dict[str, Any], line: str) -> None:
     if unknown:
         errors = [{"type": "extra_forbidden", "loc": ("body", name)} for name in unknown]
         raise _Refused(str(errors))
-    for name in ("max_tokens", "max_completion_tokens", "n"):
+    for name in ("max_tokens", "max_completion_tokens", "n", "seed"):
         value = body.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise _invalid(f"body.{name}", "int_parsing", "Input should be a valid integer")
     value = body.get("temperature")
     if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise _invalid("body.temperature", "float_parsing", "Input should be a valid number")
+    for name, type_, word in (("chat_template_kwargs", dict, "dict"), ("tools", list, "list")):
+        if body.get(name) is not None and not isinstance(body[name], type_):
+            raise _invalid(f"body.{name}", f"{word}_type", f"Input should be a valid {word}")
     if "messages" not in body:
         raise _invalid("body.messages", "missing", "Field required")
     if not isinstance(body["messages"], list):
@@ -130,16 +138,31 @@ def _check_values(body: dict[str, Any], config: FakeNimConfig) -> int:
         raise _Refused(f"This engine does not support more than one choice, got n={n}.")
     if n > 1 and config.refuse_n == "greedy" and temperature == 0:
         raise _Refused(f"n must be 1 when using greedy sampling, got {n}.")
-    choice = body.get("tool_choice", "auto")
-    if body.get("tools") and choice == "auto":
-        raise _Refused('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
-    if body.get("tools") and isinstance(choice, dict):
-        name = (choice.get("function") or {}).get("name")
-        raise _Refused(f'tool_choice=function "{name}" requires --tool-call-parser to be set')
+    _check_tools(body, config.tool_parser)
     schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema") or {}
     if schema.get("type", "object") not in JSON_TYPES:
         raise _Refused(f"Grammar error: Invalid type: {schema['type']}")
     return 1 if config.refuse_n == "ignore" else n
+
+
+def _check_tools(body: dict[str, Any], parser: bool) -> None:
+    choice = body.get("tool_choice", "auto")
+    if not body.get("tools"):
+        if body.get("tool_choice", "none") != "none":
+            raise _Refused("When using `tool_choice`, `tools` must be set.", param="tool_choice")
+        return
+    if isinstance(choice, str) and choice not in ("none", "auto", "required"):
+        raise _Refused(
+            f"Invalid value for `tool_choice`: {choice}! Only named tools are supported.", param="tool_choice"
+        )
+    if parser or choice == "none":
+        return
+    if choice == "auto":
+        raise _Refused('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    if choice == "required":
+        raise _Refused('tool_choice="required" requires --tool-call-parser to be set')
+    name = (choice.get("function") or {}).get("name")
+    raise _Refused(f'tool_choice=function "{name}" requires --tool-call-parser to be set')
 
 
 def _chat(body: dict[str, Any], config: FakeNimConfig, model: str, n: int, max_model_len: int) -> Chat:
@@ -154,7 +177,7 @@ def _chat(body: dict[str, Any], config: FakeNimConfig, model: str, n: int, max_m
 
     if not body["messages"]:
         raise _Refused("Cannot apply chat template to an empty conversation")
-    texts = [_message_text(message, model) for message in body["messages"]]
+    texts = [_message_text(message, model, config.vision) for message in body["messages"]]
     users = [text for text, message in zip(texts, body["messages"], strict=True) if message.get("role") == "user"]
     prompt = "\n".join(texts)
     start = f"This model's maximum context length is {max_model_len} tokens. However, "
@@ -170,20 +193,35 @@ def _chat(body: dict[str, Any], config: FakeNimConfig, model: str, n: int, max_m
         raise _Refused(message, param="input_tokens")
     if config.poison and config.poison in prompt:
         raise _Refused("The prompt is poisoned.")
+    last_user = users[-1] if users else ""
+    stops = body.get("stop") or ()
     return Chat(
         model=model,
         prompt=prompt,
-        last_user=users[-1] if users else "",
+        last_user=last_user,
         prompt_tokens=tokens,
         limit=room if wanted is None else min(wanted, room),
         n=n,
         stream=bool(body.get("stream")),
         include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
+        stops=(stops,) if isinstance(stops, str) else tuple(stops),
+        tool=_tool_to_call(body, last_user),
+        thinks=bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True)),
     )
 
 
-def _message_text(message: Any, model: str) -> str:
+def _tool_to_call(body: dict[str, Any], last_user: str) -> str | None:
+    """A named one; with "required" the first; with "auto" the first whose name is in the question."""
+    choice = body.get("tool_choice", "auto")
+    if isinstance(choice, dict):
+        return str(choice["function"]["name"])
+    names = [str(tool["function"]["name"]) for tool in body.get("tools") or ()]
+    wanted = {"required": names, "auto": [name for name in names if name in last_user]}.get(choice, [])
+    return wanted[0] if wanted else None
+
+
+def _message_text(message: Any, model: str, vision: bool) -> str:
     if not isinstance(message, dict):
         raise _invalid("body.messages", "model_type", "Input should be a valid dictionary")
     content = message.get("content")
@@ -191,6 +229,21 @@ def _message_text(message: Any, model: str) -> str:
         return content or ""
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise _invalid("body.messages", "string_type", "Input should be a valid string")
-    if any(part.get("type") != "text" for part in content):
+    if any(part.get("type") != "text" for part in content) and not vision:
         raise _Refused(f"{model} is not a multimodal model")
-    return "\n".join(str(part.get("text", "")) for part in content)
+    return "\n".join(
+        _picture(part) if part.get("type") == "image_url" else str(part.get("text", "")) for part in content
+    )
+
+
+def _picture(part: dict[str, Any]) -> str:
+    """How a picture is read. Data is looked at, an address is not."""
+    url = (part.get("image_url") or {}).get("url") or ""
+    if url.startswith("data:image/"):
+        try:
+            base64.b64decode(url.partition(";base64,")[2], validate=True)
+        except ValueError:
+            raise _Refused("Failed to load image: not base64") from None
+    elif not url.startswith(("http://", "https://")):
+        raise _Refused("The URL must be either a HTTP, data or file URL.")
+    return "[picture]"

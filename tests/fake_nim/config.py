@@ -51,8 +51,13 @@ class FakeNimConfig:
     answer_tokens: int | None = None  # else "echo: <last user message>" has as many as it has
     null_content: str = ""  # prompts with this text: content null, finish_reason length
     lone_surrogate: str = ""  # prompts with this text: an answer with a lone \ud800
-    reasoning: str = ""  # put into every message as reasoning_field
+    reasoning: str = ""  # put into messages as reasoning_field, unless the template's enable_thinking is off
     reasoning_field: str = "reasoning_content"  # newer engines: "reasoning"
+
+    # What it can besides text.
+    adapters: tuple[str, ...] = ()  # LoRA adapters: models that it lists, and answers as, beside its own
+    tool_parser: bool = False  # calls a tool that it must, and with auto one whose name the prompt has; not in streams
+    vision: bool = False  # takes pictures: each is read as "[picture]"
 
     # Refusals.
     refuse_n: str = ""  # of n > 1: "never"; "greedy": at temperature 0; "always"; "ignore": one choice comes back
@@ -85,6 +90,7 @@ class FakeNimConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "last_lines", tuple(self.last_lines))
         object.__setattr__(self, "must_write", tuple(self.must_write))
+        object.__setattr__(self, "adapters", tuple(self.adapters))
         if self.record_dir is not None:
             object.__setattr__(self, "record_dir", str(Path(self.record_dir).absolute()))
         object.__setattr__(self, "refuse_n", self.refuse_n or ("greedy" if self.line == "2.x" else "never"))

@@ -27,6 +27,8 @@ class Choice:
     tokens: list[str] | None
     token_count: int
     finish_reason: str
+    stop: str | None = None
+    """The text that ended it."""
 
     @property
     def content(self) -> str | None:
@@ -37,8 +39,11 @@ class Choice:
         return self.finish_reason if self.tokens and position == len(self.tokens) - 1 else None
 
 
-def answer(config: FakeNimConfig, prompt: str, last_user: str, limit: int, index: int) -> Choice:
-    """Choice `index` for a prompt, at most `limit` tokens. Deterministic; choices of one request differ.
+def answer(
+    config: FakeNimConfig, prompt: str, last_user: str, limit: int, index: int, stops: tuple[str, ...] = ()
+) -> Choice:
+    """Choice `index` for a prompt, at most `limit` tokens, and none from the first of `stops` on. Deterministic; choices of
+    one request differ.
 
     `prompt` is the text of all messages (searched for the trigger texts), `last_user` what is echoed.
     """
@@ -54,4 +59,9 @@ def answer(config: FakeNimConfig, prompt: str, last_user: str, limit: int, index
             break
         tokens.append(f" pad{number}")
     count = min(wanted, limit)
+    text = "".join(tokens[:count])
+    found = min(((text.find(stop), stop) for stop in stops if stop in text), default=None)
+    if found is not None:
+        kept = pieces(text[: found[0]])
+        return Choice(kept, len(kept), "stop", found[1])
     return Choice(tokens[:count], count, "length" if wanted > limit else "stop")

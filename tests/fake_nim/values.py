@@ -28,6 +28,11 @@ def wrong_value(body: dict[str, Any]) -> Wrong | None:
         penalty = _number(body, name)
         if penalty is not None and not -2 <= penalty <= 2:
             return Wrong(f"{name} must be in [-2, 2], got {penalty}.", None)
+    top_k = _number(body, "top_k")
+    if top_k is not None and top_k < -1:
+        return Wrong(f"top_k must be 0 (disable), or at least 1, got {top_k:g}.", None)
+    if isinstance(body.get("stop"), list) and "" in body["stop"]:
+        return Wrong("stop cannot contain an empty string.", None)
     top_logprobs = _number(body, "top_logprobs")
     if top_logprobs and not body.get("logprobs"):
         return Wrong("when using `top_logprobs`, `logprobs` must be set to true.", "top_logprobs")

@@ -3,12 +3,12 @@
 import ast
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from nimdrum.base.fields import FIELDS
 from nimdrum.base.settings import Settings, load_settings
-from nimdrum.scoring.request import Sampling, chat_body, sampling_of
+from nimdrum.scoring.request import chat_body, sampling_of
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_IN = "base/settings.py"
@@ -26,37 +26,34 @@ def used_settings() -> set[str]:
     return used
 
 
-USED = used_settings() | {field.name for field in dataclasses.fields(Sampling)}
+USED = used_settings()
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Settings)])
 def test_each_setting_is_used(name: str) -> None:
     """A parameter that is read and then forgotten is a promise to the user that nobody keeps."""
     assert name in USED, (
-        f"The setting {name} is read in nimdrum/{READ_IN}, and nothing uses it. A sampling parameter is to be a field of "
-        "Sampling in nimdrum/scoring/request.py; any other is to be read where it acts."
+        f"The setting {name} is read in nimdrum/{READ_IN}, and nothing uses it. What goes into each request is to be a row "
+        "of FIELDS in nimdrum/base/fields.py; any other is to be read where it acts."
     )
 
 
-def other(value: Any, kind: str) -> Any:
-    """Another value of the same type."""
-    if "dict" in kind:
-        return {"type": "json_object"}
-    if "int" in kind or "float" in kind:
-        return 7 if value != 7 else 8
-    return "Another text."
+TEXTS = {
+    "stop": "END",
+    "response_format": '{"type": "json_object"}',
+    "tools": '[{"type": "function"}]',
+    "tool_choice": "required",
+    "extra_body": '{"top_k": 20}',
+    "system_prompt": "Another text.",
+}
 
 
-SAMPLING = [field for field in dataclasses.fields(Sampling) if field.name != "model"]
-
-
-@pytest.mark.parametrize("field", SAMPLING, ids=lambda field: field.name)
-def test_each_sampling_setting_reaches_the_request(field: Any) -> None:
-    """From the settings into the JSON that the engine gets, also one that was added after this test was written."""
-    settings = load_settings(ROOT, {}.get)
-    changed = dataclasses.replace(settings, **{field.name: other(getattr(settings, field.name), str(field.type))})
+@pytest.mark.parametrize("name", [*FIELDS, "system_prompt", "n"])
+def test_each_parameter_of_a_request_reaches_it(name: str) -> None:
+    """From the parameter into the JSON that the engine gets, also one that was added after this test was written."""
+    before = {"tools": '[{"type": "function", "function": {}}]'}
     bodies = []
-    for each in (settings, changed):
-        sampling = sampling_of(each, "m")
+    for given in (before, {**before, name: TEXTS.get(name, 1 if name != "n" else 2)}):
+        sampling = sampling_of(load_settings(ROOT, given.get), "m")
         bodies.append(chat_body(sampling, "Hi", sampling.n))
-    assert bodies[0] != bodies[1], f"{field.name} is a field of Sampling, but chat_body does not send it."
+    assert bodies[0] != bodies[1], f"{name} is a row of FIELDS, but chat_body does not send it."

@@ -11,10 +11,12 @@ from edge_world import World
 from fake_nim.run import wait_for
 from lora_adapter import write_adapter
 from otlp_receiver import Received, otlp_receiver
-from vllm_world import ANSWER_SEC, MODEL, PARAMETERS, Engine, vllm_world
+from vllm_world import ANSWER_SEC, MODEL, PARAMETERS, Engine, frame_of, vllm_world
 
+from nimdrum.base.errors import ChatError
 from nimdrum.engines.wire import CHAT_PATH, MODELS_PATH
-from nimdrum.web.chat import list_models
+from nimdrum.scoring.score import score_frame
+from nimdrum.web.chat import complete, list_models
 
 REFRESH_SEC = 1
 
@@ -95,6 +97,22 @@ def test_an_unknown_adapter_is_the_engines_404(tuned: Engine) -> None:
         tuned, "POST", CHAT_PATH, {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}
     )
     assert (status, json.loads(text)["error"]["type"]) == (404, "NotFoundError")
+
+
+def test_a_row_and_a_chat_choose_an_adapter(tuned: Engine) -> None:
+    """By its name. One that is not there costs its row and a chat, and both are told those that are."""
+    ask = "What is the capital of France?"
+    model = tuned.model(max_tokens=12, temperature=0, per_row_columns=True)
+    out = score_frame(frame_of([ask] * 3, model=["pirate", "silent", "pirate"]), model)
+    assert out["resultText"].tolist() == [answer_of(tuned, "pirate"), "", answer_of(tuned, "pirate")]
+    told = f"unknown_model: the engine has no model 'silent'; there are: {MODEL}, pirate"
+    assert out["row_error"].tolist() == ["", told, ""]
+    plain = score_frame(frame_of([ask] * 2, model=["", "datarobot-deployed-llm"]), model)
+    assert plain["resultText"].tolist() == [answer_of(tuned, MODEL)] * 2
+    chat = {"messages": [{"role": "user", "content": ask}], "max_tokens": 12, "temperature": 0}
+    assert complete({**chat, "model": "pirate"}, model).choices[0].message.content == out["resultText"][0]
+    with pytest.raises(ChatError, match=f"There are: {MODEL}, pirate"):
+        complete({**chat, "model": "silent"}, model)
 
 
 def test_an_adapter_that_is_added_to_the_store_is_there_without_a_restart(

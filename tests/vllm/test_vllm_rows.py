@@ -30,7 +30,7 @@ def test_each_row_fails_for_itself(engine: Engine) -> None:
         ("", "", "", "empty_prompt"),
         ("word " * 3000, "", "", "too_long"),  # counted by vLLM
         ("x" * 100_000, "", "", "too_long"),  # not worth counting
-        ("word " * 300_000, "", "", "too_long"),  # more than nginx takes
+        ("word " * 300_000, "", "", "too_large"),  # more than nginx takes
         (ASK, "5000", "", "refused"),  # more than the context
         (ASK, "many", "", "bad_row"),
         (ASK, "", json.dumps([{"role": "user", "content": PICTURE}]), "refused"),

@@ -134,11 +134,13 @@ class Scoring(threading.Thread):
 
 
 @contextlib.contextmanager
-def vllm_world(folder: Path, installation: Path, kind: type[World] = VllmWorld, **environ: str) -> Iterator[World]:
+def vllm_world(
+    folder: Path, installation: Path, kind: type[World] = VllmWorld, weights: Path | None = None, **environ: str
+) -> Iterator[World]:
     """A world with the stand-in in its image. When it ends its engine is let go, and nothing may stay behind."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     world = kind(folder, {**keep, "NIM_BACKEND_PORT": str(free_port()), **environ})
-    build_image(world.image_root, installation / "venv/bin/python", installation / "weights")
+    build_image(world.image_root, installation / "venv/bin/python", weights or installation / "weights")
     try:
         yield world
     finally:

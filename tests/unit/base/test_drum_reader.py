@@ -105,7 +105,7 @@ def test_settings_come_from_the_environment_by_default(monkeypatch: pytest.Monke
     for name, value in values.items():
         monkeypatch.setenv(f"MLOPS_RUNTIME_PARAM_{name}", json.dumps(value))
     settings = load_settings(ROOT)
-    assert (settings.max_tokens, settings.temperature, settings.system_prompt) == (64, 0, None)
+    assert (settings.fields, settings.system_prompt) == ({"max_tokens": 64, "temperature": 0}, None)
     assert settings.extra_output_columns is False
     assert settings.ngc_api_key is not None
     assert settings.ngc_api_key.reveal() == KEY

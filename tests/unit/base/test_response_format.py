@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from nimdrum.base.errors import SettingsError
-from nimdrum.base.settings import read_response_format
+from nimdrum.base.fields import read_response_format
+from nimdrum.base.settings import load_settings
 
 SCHEMA = {"type": "object", "properties": {"capital": {"type": "string"}}, "required": ["capital"]}
 WHOLE = {"type": "json_schema", "json_schema": {"name": "capital", "schema": SCHEMA}}
@@ -29,7 +30,7 @@ def test_what_is_understood(given: Any, expected: Any) -> None:
 @pytest.mark.parametrize("text", [None, "", "  "])
 def test_empty_is_none(text: str | None) -> None:
     """The model answers freely."""
-    assert read_response_format(text) is None
+    assert "response_format" not in load_settings(None, {"response_format": text}.get).fields
 
 
 @pytest.mark.parametrize(
@@ -46,5 +47,5 @@ def test_empty_is_none(text: str | None) -> None:
 )
 def test_what_is_not_is_said_at_load(text: str) -> None:
     """The error names the parameter."""
-    with pytest.raises(SettingsError, match="response_format"):
-        read_response_format(text)
+    with pytest.raises(SettingsError, match=r"^Runtime parameter response_format .*\w\.$"):
+        load_settings(None, {"response_format": text}.get)

@@ -10,13 +10,23 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from nimdrum.base.errors import SettingsError
+from nimdrum.base.fields import FIELDS
 from nimdrum.base.parameters import Parameter, read_parameters
 from nimdrum.base.settings import LOG_LEVELS, Settings, load_settings, unknown_variables
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMETERS = read_parameters(ROOT)
 KEY = "nvapi-do-not-show-me"
-WHOLE = ("NIM_MAX_MODEL_LEN", "max_tokens", "n", "max_concurrency", "max_watchdog_restarts", "DR_NIM_SERVER_PORT")
+WHOLE = (
+    "NIM_MAX_MODEL_LEN",
+    "max_tokens",
+    "seed",
+    "logprobs",
+    "n",
+    "max_concurrency",
+    "max_watchdog_restarts",
+    "DR_NIM_SERVER_PORT",
+)
 RENAMED = {
     "NIM_MAX_MODEL_LEN": "max_model_len",
     "DRUM_OPENAI_CLIENT_TIMEOUT": "client_timeout_sec",
@@ -57,9 +67,9 @@ def load(**raw: Any) -> Settings:
     return load_settings(ROOT, raw.get)
 
 
-def field_of(name: str) -> str:
-    """The settings' name of a runtime parameter."""
-    return RENAMED.get(name, name)
+def setting(settings: Settings, name: str) -> Any:
+    """What became of a runtime parameter."""
+    return settings.fields.get(name) if name in FIELDS else getattr(settings, RENAMED.get(name, name))
 
 
 def credential(token: object, **fields: object) -> dict[str, object]:
@@ -71,20 +81,18 @@ def test_nothing_set_gives_the_defaults(unset: str | None) -> None:
     """Missing, null and empty mean the default for every parameter at once; but an empty system prompt is none."""
     settings = load_settings(ROOT, lambda name: unset)
     expected = DEFAULTS if unset is None else {**DEFAULTS, "system_prompt": None}
-    assert {name: getattr(settings, name) for name in DEFAULTS} == expected
+    assert {name: setting(settings, name) for name in DEFAULTS} == expected
 
 
 def test_zero_is_unset_as_on_drums_own_road() -> None:
-    """n of 0 is one answer, max_tokens of 0 is left to the engine."""
-    assert (load(n=0).n, load(max_tokens=0).max_tokens) == (1, None)
+    """n of 0 is one answer, max_tokens of 0 is left to the engine, logprobs of 0 are none."""
+    assert (load(n=0).n, load(max_tokens=0, logprobs=0).fields) == (1, {})
 
 
 @pytest.mark.parametrize("zero", [0, 0.0, "0", "0.0"], ids=repr)
 def test_temperature_zero_is_a_value(zero: object) -> None:
     """0 is not "unset": DataRobot's own predictor loses it."""
-    settings = load(temperature=zero)
-    assert settings.temperature is not None
-    assert settings.temperature == 0
+    assert load(temperature=zero, seed=zero).fields == {"max_tokens": 1024, "temperature": 0, "seed": 0}
 
 
 @pytest.mark.parametrize("parameter", NUMERICS, ids=lambda p: p.name)
@@ -92,10 +100,10 @@ def test_bounds_are_enforced(parameter: Parameter) -> None:
     """Both bounds are allowed in all three forms; one step beyond is refused, with the name and the bounds."""
     assert parameter.minimum is not None and parameter.maximum is not None
     for bound in (parameter.minimum, parameter.maximum):
-        if bound == 0 and parameter.name in ("n", "max_tokens"):
+        if bound == 0 and parameter.name in ("n", "max_tokens", "logprobs"):
             continue  # unset, by the test above
         for form in (bound, float(bound), str(bound)):
-            assert getattr(load(**{parameter.name: form}), field_of(parameter.name)) == bound
+            assert setting(load(**{parameter.name: form}), parameter.name) == bound
     for wrong in (parameter.minimum - 1, parameter.maximum + 1):
         with pytest.raises(SettingsError) as caught:
             load(**{parameter.name: wrong})
@@ -107,7 +115,7 @@ def test_bounds_are_enforced(parameter: Parameter) -> None:
 def test_whole_numbers_have_no_fraction(name: str) -> None:
     """A fraction is refused with the name; a whole float and its text are the same as the int."""
     for form in (3, 3.0, "3", "3.0"):
-        value = getattr(load(**{name: form}), field_of(name))
+        value = setting(load(**{name: form}), name)
         assert value == 3
         assert isinstance(value, int)
     with pytest.raises(SettingsError, match=f"{name}.*whole number"):
@@ -120,7 +128,7 @@ def test_whole_numbers_have_no_fraction(name: str) -> None:
 )
 def test_other_numbers_may_have_a_fraction(name: str) -> None:
     """Times and temperature."""
-    assert getattr(load(**{name: "1.5"}), field_of(name)) == 1.5
+    assert setting(load(**{name: "1.5"}), name) == 1.5
 
 
 @pytest.mark.parametrize("name", [*WHOLE, "temperature"])
@@ -234,7 +242,7 @@ def test_a_users_list_changes_what_it_defines(tmp_path: Path) -> None:
     """Default and bounds of theirs, our type; what they leave out, or say nothing of, is as in the project's list."""
     (tmp_path / "model-metadata.yaml").write_text(OVERLAY)
     settings = load_settings(tmp_path, lambda name: None)
-    assert (settings.max_tokens, settings.temperature, settings.n) == (7, None, 1)
+    assert (settings.fields, settings.n) == ({"max_tokens": 7}, 1)
     with pytest.raises(SettingsError, match="from 0 to 9"):
         load_settings(tmp_path, {"max_tokens": 10}.get)
     parameters = read_parameters(tmp_path)

@@ -93,7 +93,7 @@ def test_completions(body: dict[str, Any], expected: Completion) -> None:
         pytest.param(
             404,
             nested("The model `x` does not exist.", "NotFoundError", "model", 404),
-            "refused",
+            "unknown_model",
             "The model `x` does not exist.",
             id="unknown model",
         ),
@@ -167,8 +167,8 @@ def test_completions(body: dict[str, Any], expected: Completion) -> None:
         pytest.param(
             413,
             b"<html><h1>413 Request Entity Too Large</h1></html>",
-            "too_long",
-            "The engine answered HTTP 413",
+            "too_large",
+            "more than the engine or a proxy before it takes: The engine answered HTTP 413.",
             id="nginx, body too large",
         ),
         pytest.param(404, b"<html>not found</html>", "refused", "The engine answered HTTP 404", id="nginx, wrong path"),
@@ -187,6 +187,35 @@ def test_what_is_not_tried_again(status: int, body: Any, kind: str, message: str
     assert (answer.kind, answer.status) == (kind, status)
     assert message in answer.message
     assert str(answer) == f"{kind}: {answer.message}"
+
+
+CALLS = [{"id": "1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Paris"}'}}]
+LOGPROBS = {"content": [{"token": "Paris", "logprob": -0.1, "top_logprobs": []}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        pytest.param({"content": None, "tool_calls": CALLS}, {"tool_calls": json.dumps(CALLS)}, id="a call"),
+        pytest.param(
+            {"content": "I look.", "tool_calls": CALLS},
+            {"tool_calls": json.dumps(CALLS), "texts": ("I look.",)},
+            id="both",
+        ),
+        pytest.param({"content": "Hi", "tool_calls": []}, {"texts": ("Hi",)}, id="none called"),
+        pytest.param({"content": "Hi", "tool_calls": None}, {"texts": ("Hi",)}, id="null"),
+        pytest.param(
+            {"content": None, "refusal": "I can't. \ud800"},
+            {"refusal": "I can't. \ufffd", "blank_reason": "the engine returned no text (finish_reason=stop)"},
+            id="a refusal",
+        ),
+    ],
+)
+def test_an_answer_that_is_no_text(message: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A tool call is an answer; a refusal is told in the model's words."""
+    body = {"choices": [{"message": message, "finish_reason": "stop", "logprobs": LOGPROBS}]}
+    whole = {"texts": ("",), "finish_reason": "stop", "prompt_tokens": None, "completion_tokens": None}
+    assert ask(200, body) == Completion(**{**whole, "logprobs": json.dumps(LOGPROBS), **expected})
 
 
 @pytest.mark.parametrize(

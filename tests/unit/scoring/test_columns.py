@@ -11,6 +11,7 @@ from nimdrum.scoring.answer import RowFailure
 from nimdrum.scoring.columns import COLUMNS, own_columns, own_of
 from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, with_own
 
+CALL = [{"role": "assistant", "tool_calls": [{"id": "1"}]}, {"role": "tool", "tool_call_id": "1", "content": "x"}]
 ASK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Ok"}]
 
 
@@ -30,11 +31,17 @@ def test_only_columns_that_are_there() -> None:
     [
         ({}, NOTHING_OWN),
         ({"max_tokens": " ", "temperature": ""}, NOTHING_OWN),
-        ({"max_tokens": "5"}, Own(max_tokens=5)),
-        ({"max_tokens": "5.0"}, Own(max_tokens=5)),
-        ({"temperature": "0"}, Own(temperature=0.0)),
+        ({"max_tokens": "5"}, Own(fields={"max_tokens": 5})),
+        ({"max_tokens": "5.0"}, Own(fields={"max_tokens": 5})),
+        ({"temperature": "0"}, Own(fields={"temperature": 0.0})),
         ({"system_prompt": " Be brief. ", "max_tokens": ""}, Own(system_prompt=" Be brief. ")),
         ({"messages": json.dumps(ASK)}, Own(messages=tuple(ASK))),
+        ({"messages": json.dumps(CALL)}, Own(messages=tuple(CALL))),
+        ({"model": " legal "}, Own(model="legal")),
+        ({"model": "datarobot-deployed-llm"}, Own()),
+        ({"max_tokens": "0"}, Own(fields={"max_tokens": None})),
+        ({"seed": "7", "top_p": "0.5", "stop": "END"}, Own(fields={"seed": 7, "top_p": 0.5, "stop": ["END"]})),
+        ({"extra_body": '{"a": null}'}, Own(fields={"extra_body": {"a": None}})),
     ],
 )
 def test_cells(cells: dict[str, str], expected: Own) -> None:
@@ -45,8 +52,9 @@ def test_cells(cells: dict[str, str], expected: Own) -> None:
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        ({"max_tokens": "many"}, "max_tokens is 'many'; allowed is a whole number from 1"),
-        ({"max_tokens": "0"}, "max_tokens is '0'"),
+        ({"max_tokens": "many"}, "max_tokens is 'many'; allowed is a whole number from 0 to 10000000"),
+        ({"max_tokens": "-1"}, "max_tokens is '-1'"),
+        ({"extra_body": "top_k=5"}, "extra_body is no JSON"),
         ({"max_tokens": "1.5"}, "max_tokens is '1.5'"),
         ({"temperature": "warm"}, "temperature is 'warm'; allowed is a number from 0 to 2"),
         ({"temperature": "nan"}, "temperature is 'nan'"),
@@ -75,14 +83,15 @@ def test_any_cell_has_a_meaning(cells: dict[str, str]) -> None:
     assert isinstance(own(**cells), Own | RowFailure)
 
 
-SAMPLING = Sampling("llama", "All.", 64, 0.7, 2, {"type": "json_object"})
+FIELDS = {"max_tokens": 64, "temperature": 0.7, "response_format": {"type": "json_object"}}
+SAMPLING = Sampling("llama", "All.", 2, FIELDS)
 
 
 def test_a_row_overrides_what_it_sets() -> None:
     """And nothing else."""
     assert with_own(SAMPLING, NOTHING_OWN) is SAMPLING
-    mine = with_own(SAMPLING, Own(system_prompt="Mine.", max_tokens=5, temperature=0.0))
-    assert mine == Sampling("llama", "Mine.", 5, 0.0, 2, {"type": "json_object"})
+    mine = with_own(SAMPLING, Own(system_prompt="Mine.", fields={"max_tokens": 5, "temperature": 0.0}))
+    assert mine == Sampling("llama", "Mine.", 2, {**FIELDS, "max_tokens": 5, "temperature": 0.0})
 
 
 def test_a_conversation_takes_the_place_of_the_prompt() -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimdrum.base.errors import RowsFailedError, SettingsError
+from nimdrum.base.settings import load_settings
 from nimdrum.scoring.answer import Completion, RowFailure
-from nimdrum.scoring.frame import EMPTY_PROMPT, EXTRA_COLUMNS, assemble, check_target
+from nimdrum.scoring.frame import EMPTY_PROMPT, EXTRA_COLUMNS, WHERE_ASKED, assemble, check_target, columns_asked
 from nimdrum.scoring.row import Result
 
 PARIS = Completion(("Paris.",), "stop", 11, 7)
@@ -84,6 +85,37 @@ def test_columns_are_in_order() -> None:
 
 
 @pytest.mark.parametrize(
+    ("parameters", "columns"),
+    [
+        ({}, ["reasoning"]),
+        ({"split_reasoning": "false"}, []),
+        ({"tools": '[{"type": "function"}]'}, ["reasoning", "tool_calls"]),
+        ({"logprobs": 2}, ["reasoning", "logprobs"]),
+        ({"per_row_columns": True, "split_reasoning": False}, ["tool_calls", "logprobs"]),
+    ],
+)
+def test_columns_that_are_asked_for(parameters: dict[str, Any], columns: list[str]) -> None:
+    """By the settings alone, whatever the rows are and were answered: each call has the same."""
+    asked = columns_asked(load_settings(None, parameters.get))
+    for results in ([], [PARIS], [TOO_LONG, PARIS]):
+        frame = assemble(results, "resultText", 2, True, asked)
+        assert list(frame.columns) == ["resultText", *EXTRA_COLUMNS, *columns, "choice_2"]
+
+
+def test_what_nobody_asked_for_is_not_lost() -> None:
+    """A tool call without tools is told all the same, in its column, and is no empty answer."""
+    call = Completion(("",), "tool_calls", 11, 7, tool_calls='[{"id": "1"}]')
+    first, second = rows(call, PARIS)
+    assert (first["tool_calls"], first["row_error"], second["tool_calls"]) == ('[{"id": "1"}]', "", "")
+
+
+def test_a_model_that_declines_says_so() -> None:
+    """In the row error, in its words, beside an answer that is empty; the tokens were paid for."""
+    declined = Completion(("",), "stop", 11, 7, "the engine returned no text (finish_reason=stop)", refusal="I can't.")
+    assert rows(declined) == [row("", "declined: I can't.", "stop", 11, 7)]
+
+
+@pytest.mark.parametrize(
     ("result", "choices"),
     [
         pytest.param(THREE, ["a", "b", "c"], id="as many as asked for"),
@@ -151,7 +183,7 @@ def test_empty_prompts_never_fail(extra: bool) -> None:
     assert [entry["resultText"] for entry in rows(*[EMPTY_PROMPT] * 3, extra=extra)] == ["", "", ""]
 
 
-@pytest.mark.parametrize("target", [*EXTRA_COLUMNS, "choice_2", "choice_3"])
+@pytest.mark.parametrize("target", [*EXTRA_COLUMNS, *WHERE_ASKED, "choice_2", "choice_3"])
 def test_a_target_of_the_name_of_an_extra_column_is_refused(target: str) -> None:
     """The error names it and where it comes from."""
     with pytest.raises(SettingsError, match=f"{target}.*TARGET_NAME.*extra_output_columns"):

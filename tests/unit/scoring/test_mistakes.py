@@ -29,7 +29,7 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
     found = seen(tmp_path, values_file=params, values={"n": "3"}, output=tmp_path / "answers.csv")
     assert found.mistakes == ()
     assert found.settings is not None
-    assert (found.settings.max_tokens, found.settings.n) == (5, 3)
+    assert (found.settings.fields, found.settings.n) == ({"max_tokens": 5}, 3)
     assert found.rows is not None
     assert [piece.body for piece in found.rows.pieces()] == [GOOD.encode()]
     assert not (tmp_path / "answers.csv").exists()
@@ -43,7 +43,7 @@ def test_a_file_of_values_decides_all_of_them(tmp_path: Path) -> None:
     for file, tokens in ((params, 1024), (None, 7)):
         settings = look(Asked(None, "x", values_file=file), read=environment.get).settings
         assert settings is not None
-        assert settings.max_tokens == tokens
+        assert settings.fields == {"max_tokens": tokens}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """`RowSender`: the life of one row, against a client that answers from a list and a clock that only waiting moves."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,6 +51,8 @@ class World:
     at: Endpoint | None = HERE
     ready: list[Endpoint | Exception] = field(default_factory=list)
     """What waiting for the engine gives, one after another; without any, the same endpoint as before."""
+    models: tuple[str, ...] = ()
+    """What /v1/models lists; nothing where the engine does not say."""
     sent: list[dict[str, Any]] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
     timeouts: list[float] = field(default_factory=list)
@@ -88,13 +90,15 @@ class World:
     def lost(self, endpoint: Endpoint) -> None:
         self.at = None
 
+    def listed(self, endpoint: Endpoint, model: str) -> Collection[str]:
+        return self.models
+
     def note(self, answer: object) -> None:
         pass
 
     def sender(self, chance: Callable[[], float] = lambda: 0.0, **changes: Any) -> RowSender:
-        sampling = Sampling(
-            **{"model": "llama", "system_prompt": None, "max_tokens": 64, "temperature": None, "n": 1, **changes}
-        )
+        n = changes.pop("n", 1)
+        sampling = Sampling("llama", None, n, {"max_tokens": 64, **changes})
         return RowSender(self, sampling, CLIENT_TIMEOUT_SEC, chance=chance, clock=self.clock)
 
 
@@ -148,7 +152,8 @@ def test_what_will_not_pass_is_not_sent_again(status: int) -> None:
     w = world(refused(status, "no way"))
     result = w.sender().send("Hi", deadline=100)
     assert isinstance(result, RowFailure)
-    assert (result.status, result.message) == (status, "no way")
+    assert result.status == status
+    assert result.message.endswith("no way")
     assert (len(w.sent), w.waits) == (1, [])
 
 
@@ -205,7 +210,7 @@ def test_a_conversation_nested_too_deeply_costs_its_row() -> None:
         content = [content]
     w = world(said("x"))
     result = w.sender().send("", deadline=100, own=Own(messages=({"role": "user", "content": content},)))
-    assert result == RowFailure("bad_row", "messages is nested too deeply", 400)
+    assert result == RowFailure("bad_row", "messages or extra_body is nested too deeply", 400)
     assert w.sent == []
 
 
@@ -316,6 +321,64 @@ def test_tokens_that_were_not_told_stay_untold(temperature: float) -> None:
     result = w.sender(n=3, temperature=temperature).send("Hi", deadline=100)
     assert isinstance(result, Completion)
     assert (result.prompt_tokens, result.completion_tokens) == (None, None)
+
+
+def test_choices_that_are_asked_for_alone_have_seeds_of_their_own() -> None:
+    """With the same one they would be the same; vLLM counts on too. A row without a seed has none."""
+    w = world(N_REFUSED, said("a"), said("b"), said("c"))
+    w.sender(n=3, temperature=0.7, seed=5).send("Hi", deadline=100)
+    assert [body["seed"] for body in w.sent] == [5, 5, 6, 7]
+    w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
+    assert "seed" not in w.sent[-1]
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked"),
+    [
+        pytest.param(("llama", "legal"), "legal", id="an adapter"),
+        pytest.param((), "legal", id="the engine does not say which it has"),
+        pytest.param(("other",), "llama", id="the served model, which needs no list"),
+    ],
+)
+def test_a_row_names_its_model(listed: tuple[str, ...], asked: str) -> None:
+    """One of those that are there; where nobody knows, the engine is the judge."""
+    w = world(said("a"), models=listed)
+    assert isinstance(w.sender().send("Hi", 100, Own(model=asked)), Completion)
+    assert [body["model"] for body in w.sent] == [asked]
+
+
+def test_a_model_that_is_not_there_is_an_error_of_its_row() -> None:
+    """It names those that are, and nothing is sent: some engines would answer with the model that they have."""
+    w = world(said("a"), models=("llama", "legal"))
+    failure = w.sender().send("Hi", 100, Own(model="medical"))
+    message = "the engine has no model 'medical'; there are: llama, legal"
+    assert failure == RowFailure("unknown_model", message, 404)
+    assert w.sent == []
+
+
+def test_a_request_that_is_too_large_tells_its_size() -> None:
+    """NIM's own proxy takes 1 MiB, which a picture soon has."""
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (3 << 20)}}
+    own = Own(messages=({"role": "user", "content": [picture]},))
+    failure = world(refused(413, "Request Entity Too Large")).sender().send("", 100, own)
+    assert str(failure).startswith("too_large: the request has 3.0 MB, more than")
+
+
+def test_fields_of_a_row_reach_its_request() -> None:
+    """In the place of those that all rows have; what is nested without end costs its row."""
+    w = world(said("a"))
+    own = Own(fields={"max_tokens": None, "stop": ["END"], "extra_body": {"top_k": None, "kept": {"b": 2}}})
+    w.sender(seed=1, extra_body={"top_k": 5, "kept": {"a": 1}}).send("Hi", 100, own)
+    (body,) = w.sent
+    assert {name: value for name, value in body.items() if name not in ("model", "messages")} == {
+        **{"seed": 1, "stop": ["END"], "kept": {"a": 1, "b": 2}}
+    }
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    failure = w.sender(extra_body={"a": 1}).send("Hi", 100, Own(fields={"extra_body": deep}))
+    assert isinstance(failure, RowFailure)
+    assert failure.kind == "bad_row"
 
 
 def test_fewer_choices_than_asked_for_are_made_up_for() -> None:

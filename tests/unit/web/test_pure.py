@@ -173,15 +173,46 @@ def test_the_names_that_mean_the_served_model(name: str | None) -> None:
 
 def test_defaults_do_not_leak_unless_asked() -> None:
     """A request reaches the engine as it was sent; with the switch on, only what it leaves out is filled in."""
-    defaults = Defaults("Be brief.", 64, 0.0)
+    defaults = Defaults("Be brief.", {"max_tokens": 64, "temperature": 0.0})
     assert chat_body(ASK, "m") == {**ASK, "model": "m"}
     filled = chat_body(ASK, "m", defaults)
     assert (filled["max_tokens"], filled["temperature"]) == (64, 0.0)
     assert [message["role"] for message in filled["messages"]] == ["system", "user"]
     own = {"messages": [{"role": "developer", "content": "x"}], "max_completion_tokens": 5, "temperature": 1}
     assert chat_body(own, "m", defaults) == {**own, "model": "m"}
-    assert chat_body({}, "m", Defaults(None, 8, None)) == {"model": "m", "max_tokens": 8}
+    assert chat_body({}, "m", Defaults(None, {"max_tokens": 8})) == {"model": "m", "max_tokens": 8}
     assert chat_body({"messages": 5}, "m", defaults)["messages"] == 5
+
+
+ASKED = {"logprobs": 2, "tools": [{"a": 1}], "tool_choice": "auto", "extra_body": {"kept": {"a": 1, "b": 2}, "k": 5}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(
+            {},
+            {
+                **{"logprobs": True, "top_logprobs": 2, "tools": [{"a": 1}], "tool_choice": "auto"},
+                **{"kept": {"a": 1, "b": 2}, "k": 5},
+            },
+            id="all that is left out",
+        ),
+        pytest.param(
+            {"logprobs": False, "tool_choice": "none", "k": 1, "kept": {"b": None, "c": 3}},
+            {"logprobs": False, "tool_choice": "none", "k": 1, "kept": {"a": 1, "c": 3}},
+            id="half of what belongs together, and what is merged",
+        ),
+        pytest.param(
+            {"tools": [], "top_logprobs": 0, "k": None, "kept": 1},
+            {"tools": [], "top_logprobs": 0, "k": 5, "kept": 1},
+            id="the other half; null is left out",
+        ),
+    ],
+)
+def test_every_field_of_a_request_has_its_default(given: dict[str, object], expected: dict[str, object]) -> None:
+    """As rows have them: the caller's word counts, and objects of extra_body are merged with it."""
+    assert chat_body({**ASK, **given}, "m", Defaults(None, ASKED)) == {**ASK, "model": "m", **expected}
 
 
 @pytest.mark.parametrize("given", [None, "", "a b", "a\r\nb", "x" * (LONGEST_ID + 1), "ü", "a;b"])
