@@ -103,10 +103,11 @@ def test_columns_that_are_asked_for(parameters: dict[str, Any], columns: list[st
 
 
 def test_what_nobody_asked_for_is_not_lost() -> None:
-    """A tool call without tools is told all the same, in its column, and is no empty answer."""
+    """A tool call without tools is told in the row error; where there is a column for it, it is none."""
     call = Completion(("",), "tool_calls", 11, 7, tool_calls='[{"id": "1"}]')
-    first, second = rows(call, PARIS)
-    assert (first["tool_calls"], first["row_error"], second["tool_calls"]) == ('[{"id": "1"}]', "", "")
+    assert rows(call)[0]["row_error"] == 'empty_answer: the engine called a tool that nobody offered: [{"id": "1"}]'
+    frame = assemble([call], "resultText", 1, True, ["tool_calls"])
+    assert frame[["tool_calls", "row_error"]].to_numpy().tolist() == [['[{"id": "1"}]', ""]]
 
 
 def test_a_model_that_declines_says_so() -> None:
