@@ -24,7 +24,7 @@ NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
 
 def columns_asked(settings: Settings) -> frozenset[str]:
     """Which of WHERE_ASKED the settings ask for, whatever the rows hold: each call has the same columns."""
-    by_row = settings.per_row_columns
+    by_row = settings.per_row_columns or "extra_body" in settings.fields
     asked = {
         REASONING: settings.split_reasoning,
         TOOL_CALLS: by_row or "tools" in settings.fields,
@@ -43,9 +43,10 @@ def assemble(
 ) -> pd.DataFrame:
     """The answers in a column named `target`, index 0..n-1.
 
-    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for or hold something, and choice_2
-    .. choice_n; a failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty
-    prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a row that no budget had room for.
+    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for, or hold something while there are
+    no other parts, and choice_2 .. choice_n; a failed row has an empty answer and its error. Without, a failed row
+    raises RowsFailedError. An empty prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a
+    row that no budget had room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """
@@ -61,7 +62,7 @@ def assemble(
     columns: dict[str, list[object]] = {target: _texts(results, 0)}
     if extra_columns:
         check_target(target, n)
-        columns |= _extra(results, n, asked)
+        columns |= _extra(results, n, asked, part)
     return pd.DataFrame({name: list(map(_one_record, cells)) for name, cells in columns.items()}, dtype=object)
 
 
@@ -83,7 +84,7 @@ def check_target(target: str, n: int) -> None:
         )
 
 
-def _extra(results: Sequence[Result], n: int, asked: Collection[str]) -> dict[str, list[object]]:
+def _extra(results: Sequence[Result], n: int, asked: Collection[str], part: Part) -> dict[str, list[object]]:
     columns: dict[str, list[object]] = {
         "row_error": [_row_error(result) for result in results],
         "finish_reason": [(r.finish_reason or "") if isinstance(r, Completion) else "" for r in results],
@@ -94,7 +95,7 @@ def _extra(results: Sequence[Result], n: int, asked: Collection[str]) -> dict[st
     }
     for name in WHERE_ASKED:
         cells: list[object] = [getattr(result, name) if isinstance(result, Completion) else "" for result in results]
-        if name in asked or any(cells):
+        if name in asked or (any(cells) and part.alone):
             columns[name] = cells
     return columns | {name: _texts(results, number) for number, name in enumerate(_choice_names(n), 1)}
 

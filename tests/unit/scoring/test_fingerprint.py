@@ -12,7 +12,7 @@ from nimdrum.scoring.request import Own, Sampling, sampling_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = load_settings(ROOT, {}.get)
-PLAIN = Sampling("llama", "Be brief.", 64, 0.5, 1)
+PLAIN = Sampling("llama", "Be brief.", 1, {"max_tokens": 64, "temperature": 0.5})
 ASKED = {field.name for field in dataclasses.fields(Sampling)} - {"model"} | {"split_reasoning"}
 
 
@@ -23,8 +23,8 @@ def test_it_stays_the_same_over_releases() -> None:
 
 
 def other(value: Any, kind: str) -> Any:
-    if "dict" in kind:
-        return {"type": "json_object"}
+    if "Mapping" in kind:
+        return {**value, "seed": 7}
     if "bool" in kind:
         return not value
     return (value or 0) + 3 if "int" in kind or "float" in kind else "Another text."
@@ -40,12 +40,13 @@ def test_each_setting_is_in_it_or_not(field: Any) -> None:
 
 def test_the_row_is_in_it() -> None:
     """The model, the prompt, and each thing that a row sets for itself; what it sets to the same is the same."""
-    owns = [Own(system_prompt="x"), Own(max_tokens=1), Own(temperature=0.0), Own(messages=({"role": "user"},))]
+    owns = [Own(system_prompt="x"), Own(model="adapter"), Own(messages=({"role": "user"},))]
+    owns += [Own(fields={"max_tokens": 1}), Own(fields={"temperature": 0.0}), Own(fields={"max_tokens": None})]
     prints = [fingerprint(PLAIN, "hello", own) for own in owns]
     prints += [fingerprint(PLAIN, "hello"), fingerprint(PLAIN, "hello "), fingerprint(PLAIN, "")]
     prints.append(fingerprint(sampling_of(SETTINGS, "other"), "hello"))
     assert len(set(prints)) == len(prints)
-    assert fingerprint(PLAIN, "hello", Own(max_tokens=64)) == fingerprint(PLAIN, "hello")
+    assert fingerprint(PLAIN, "hello", Own(fields={"max_tokens": 64})) == fingerprint(PLAIN, "hello")
 
 
 def test_messages_nested_too_deeply() -> None:

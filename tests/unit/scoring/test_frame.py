@@ -11,6 +11,7 @@ from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.base.settings import load_settings
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.frame import EMPTY_PROMPT, EXTRA_COLUMNS, WHERE_ASKED, assemble, check_target, columns_asked
+from nimdrum.scoring.part import Part
 from nimdrum.scoring.row import Result
 
 PARIS = Completion(("Paris.",), "stop", 11, 7)
@@ -128,6 +129,16 @@ def test_choices(result: Result, choices: list[str]) -> None:
     """Each has its column; one that is missing is empty."""
     first = rows(result, PARIS, n=3)[0]
     assert [first["resultText"], first["choice_2"], first["choice_3"]] == choices
+
+
+def test_parts_have_the_same_columns() -> None:
+    """One below the other in one file, whatever one of them holds; extra_body may ask for any of them."""
+    calls = Completion(("",), "tool_calls", 1, 1, tool_calls="[1]")
+    part = Part(batch=object())
+    frames = [assemble([each], "Predictions", 1, True, (), part) for each in (calls, Completion(("a",), "stop", 1, 1))]
+    assert list(frames[0].columns) == list(frames[1].columns)
+    settings = load_settings(None, {"extra_body": '{"tools": []}'}.get)
+    assert {"tool_calls", "logprobs"} <= columns_asked(settings)
 
 
 def test_without_extra_columns_there_is_one() -> None:
