@@ -24,7 +24,7 @@ NO_FAILURES = (EMPTY_PROMPT.kind, "skipped")
 
 def columns_asked(settings: Settings) -> frozenset[str]:
     """Which of WHERE_ASKED the settings ask for, whatever the rows hold: each call has the same columns."""
-    by_row = settings.per_row_columns or "extra_body" in settings.fields
+    by_row = settings.per_row_columns
     asked = {
         REASONING: settings.split_reasoning,
         TOOL_CALLS: by_row or "tools" in settings.fields,
@@ -43,8 +43,8 @@ def assemble(
 ) -> pd.DataFrame:
     """The answers in a column named `target`, index 0..n-1.
 
-    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for, or hold something while there are
-    no other parts, and choice_2 .. choice_n; a failed row has an empty answer and its error. Without, a failed row
+    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for, or hold something where there is
+    no other part, and choice_2 .. choice_n; a failed row has an empty answer and its error. Without, a failed row
     raises RowsFailedError. An empty prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a
     row that no budget had room for.
 

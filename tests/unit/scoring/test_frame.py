@@ -132,13 +132,11 @@ def test_choices(result: Result, choices: list[str]) -> None:
 
 
 def test_parts_have_the_same_columns() -> None:
-    """One below the other in one file, whatever one of them holds; extra_body may ask for any of them."""
+    """One below the other in one file, whatever one of them holds."""
     calls = Completion(("",), "tool_calls", 1, 1, tool_calls="[1]")
     part = Part(batch=object())
     frames = [assemble([each], "Predictions", 1, True, (), part) for each in (calls, Completion(("a",), "stop", 1, 1))]
     assert list(frames[0].columns) == list(frames[1].columns)
-    settings = load_settings(None, {"extra_body": '{"tools": []}'}.get)
-    assert {"tool_calls", "logprobs"} <= columns_asked(settings)
 
 
 def test_without_extra_columns_there_is_one() -> None:
