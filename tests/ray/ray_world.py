@@ -17,7 +17,7 @@ from fake_nim.run import Running, fake_nim
 REPOSITORY = Path(__file__).resolve().parents[2]
 STORE_BYTES = 80 * 2**20
 NODE_CPUS = 3  # of Ray's own count: an actor, a reader and a writer
-WAIT_SEC = 120.0
+WAIT_SEC = 300.0
 TOKEN = {"RAY_AUTH_TOKEN": "made-up-token-of-the-tests-0123456789ab"}
 QUIET = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 PARAMETER = "MLOPS_RUNTIME_PARAM_"
@@ -40,12 +40,12 @@ class RayWorld:
         self.nodes.append(node)
         return node
 
-    def add_node_for(self, engine: Running, name: str) -> Any:
+    def add_node_for(self, engine: Running, name: str, **environ: str) -> Any:
         """A node that is told where its engine is."""
         host = '{"type": "string", "payload": "127.0.0.1"}'
         port = f'{{"type": "numeric", "payload": {engine.port}}}'
         names = (f"{PARAMETER}DR_NIM_SERVER_HOST", f"{PARAMETER}DR_NIM_SERVER_PORT")
-        return self.add_node(name, **dict(zip(names, (host, port), strict=True)))
+        return self.add_node(name, **environ, **dict(zip(names, (host, port), strict=True)))
 
     def kill_node(self, node: Any) -> None:
         """As when a machine goes: nothing of it is told to end. Returns when the others know."""

@@ -106,7 +106,7 @@ def ray_score(
         cpus=float(address is not None) if cpus is None else cpus,  # two cores must do for a reader, a writer, a filter
         gpus=gpus,
     )
-    pipeline.connect(address)
+    pipeline.connect(address, verbose)
     try:
         outcome = pipeline.run(job)
     except KeyboardInterrupt:

@@ -58,13 +58,13 @@ class Outcome:
     failed: int
 
 
-def connect(address: str | None) -> None:
+def connect(address: str | None, verbose: bool) -> None:
     """Join the cluster at `address`; without one start Ray on this machine, which ends with this process."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address:
-        ray.init(address=address)
+        ray.init(address=address, log_to_driver=verbose)
     else:
-        ray.init(address="local", include_dashboard=False)
+        ray.init(address="local", include_dashboard=False, log_to_driver=verbose)
 
 
 def run(job: Job) -> Outcome:
