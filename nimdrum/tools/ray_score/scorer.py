@@ -26,6 +26,8 @@ from nimdrum.tools.run_options import TARGET, code_dir_for_drum
 
 WHOLE = ("prompt_tokens", "completion_tokens", "attempts")
 SECONDS = ("latency_sec",)
+NOT_ASKED = ("engine_down", "skipped")
+"""Kinds of row errors that say nothing of the row: it must not count as done."""
 BACKEND_PORT, BACKEND_VARIABLE = 8001, "NIM_BACKEND_PORT"
 
 
@@ -70,7 +72,7 @@ class Scorer:
     def __call__(self, batch: pd.DataFrame) -> pd.DataFrame:
         """The columns of `batch` and, in the place of those of the same names, the answers: a row for each row.
 
-        Raises RunError when the engine answered no row at all, or cannot be reached.
+        Raises RunError when the engine answered no row at all or cannot be reached, also where that is so of a row.
         """
         from nimdrum.tools.score.predict import RunError
 
@@ -84,6 +86,9 @@ class Scorer:
                 f"A batch of {len(batch)} rows on {socket.gethostname()} was not answered. {error}"
             ) from None
         answers = with_types(answers).set_axis(batch.index)
+        lost = [e for e in answers.get("row_error", pd.Series(dtype="string")) if str(e).startswith(NOT_ASKED)]
+        if lost:
+            raise RunError(f"{len(lost)} of {len(batch)} rows on {socket.gethostname()} were not answered. {lost[0]}")
         return pd.concat([batch.drop(columns=list(answers.columns), errors="ignore"), answers], axis=1)
 
     def __del__(self) -> None:
