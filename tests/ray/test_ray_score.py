@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import build_image
-from fake_nim.run import read_lines
+from fake_nim.run import Running, read_lines
 from pyarrow import Table, parquet
 from pyarrow import csv as arrow_csv
 from ray_world import RayWorld, asked, engines, ray_processes, wait_for
@@ -41,6 +41,10 @@ def done(target: Path) -> list[str]:
     return [row for path in paths for row in parquet.read_table(path).column(0).to_pylist()]
 
 
+def in_flight(engine: Running) -> float:
+    return engine.metric("num_requests_running") + engine.metric("num_requests_waiting")
+
+
 def test_a_node_and_the_driver_are_killed(ray: RayWorld, tmp_path: Path) -> None:
     """A node dies in the middle of a run and the run goes on; the driver dies, and the same command goes on without
     asking for what is kept: in the end each row is there once, with its own answer."""
@@ -63,6 +67,7 @@ def test_a_node_and_the_driver_are_killed(ray: RayWorld, tmp_path: Path) -> None
             driver.send_signal(signal.SIGKILL)
             driver.wait(30)
         wait_for(lambda: not ray_processes(), "Ray has ended what the driver left")
+        wait_for(lambda: not any(map(in_flight, running)), "the engines have put down what it asked last")
         kept, before = len(done(target)), len(asked(running))
         assert ray.score(*options, log=log) == 0, log.read_text()[-3000:]
         fresh = len(asked(running)) - before

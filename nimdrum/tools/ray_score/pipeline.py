@@ -70,12 +70,12 @@ def connect(address: str | None, verbose: bool) -> None:
 def run(job: Job) -> Outcome:
     """Answer what is not answered yet. Raises SettingsError, BadInputError, and RunError with what ended it early."""
     kept = _checkpoint_folder(job)
-    columns = _columns(job)
-    decisive = list(columns) if job.all_columns else [n for n in (job.prompt_column, *COLUMNS) if n in columns]
-    ids = RowIds(job.fingerprint, tuple(dict.fromkeys((job.key or ROW_HASH, *decisive))))
     context = DataContext.get_current()
-    context.checkpoint_config = checkpoints(kept, ids)
     try:
+        columns = _columns(job)
+        decisive = list(columns) if job.all_columns else [n for n in (job.prompt_column, *COLUMNS) if n in columns]
+        ids = RowIds(job.fingerprint, tuple(dict.fromkeys((job.key or ROW_HASH, *decisive))))
+        context.checkpoint_config = checkpoints(kept, ids)
         answers = (
             _read(job.source, job.form, columns, hashed=job.key is None)
             .map_batches(ids.replace_hash, batch_format="pyarrow", batch_size=None)
@@ -116,14 +116,17 @@ def _checkpoint_folder(job: Job) -> str:
     beside = f"{job.target}.checkpoint"
     filesystem, path = FileSystem.from_uri(beside)
     known = {entry.base_name for entry in filesystem.get_file_info(FileSelector(path, allow_not_found=True))}
-    filesystem, path = FileSystem.from_uri(job.target)
-    found = any(e.type is FileType.File for e in filesystem.get_file_info(FileSelector(path, allow_not_found=True)))
-    if known - {job.fingerprint} or (found and not known):
+    if known - {job.fingerprint} or (_has_files(job.target) and not known):
         raise SettingsError(
             f"{job.target} holds answers that were made with other settings, or by something else: name another "
             f"folder, or remove this one and {beside}."
         )
     return f"{beside}/{job.fingerprint}"
+
+
+def _has_files(folder: str) -> bool:
+    filesystem, path = FileSystem.from_uri(folder)
+    return any(e.type is FileType.File for e in filesystem.get_file_info(FileSelector(path, allow_not_found=True)))
 
 
 def _columns(job: Job) -> dict[str, pa.DataType]:
@@ -167,5 +170,7 @@ def _outcome(job: Job) -> Outcome:
         failed = [bool(error) for error in table[ROW_ERROR].to_pylist()] if ROW_ERROR in table.column_names else []
         return {"rows": [table.num_rows], "failed": [sum(failed)]}
 
+    if not _has_files(job.target):
+        return Outcome(0, 0)
     counts = _read(job.target, job.form, {}, hashed=False).map_batches(count, batch_format="pyarrow").take_all()
     return Outcome(sum(c["rows"] for c in counts), sum(c["failed"] for c in counts))
