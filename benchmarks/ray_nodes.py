@@ -84,7 +84,7 @@ def block_costs(blocks: int) -> dict[str, Any]:
     rows = blocks * SMALL_BLOCK
     with tempfile.TemporaryDirectory() as name, ray_world(Path(name)) as world, store(Path(name)) as (variables, log):
         os.environ.update(variables)  # for the driver; ray_world puts the old ones back
-        bucket = fs.S3FileSystem(allow_bucket_creation=True)
+        bucket, _ = fs.FileSystem.from_uri("s3://bucket?allow_bucket_creation=true")  # it reads the variables
         bucket.create_dir("bucket")
         table = Table.from_pydict({"promptText": common.prompts(rows)})
         parquet.write_table(table, "bucket/rows/rows.parquet", filesystem=bucket)

@@ -17,13 +17,13 @@ import common
 
 SHAPES = {"128 tokens": 168.0, "one token": 1310.0}
 """Rows a second of Llama-3.1-8B's shape on one H200."""
-DRIVER_SEC = 0.030
+DRIVER_SEC = 0.015
 """CPU of the driver, whose loop is one thread, for a block: read, answered, written."""
-STORE_WRITES, STORE_READS = 8.4, 6.0
+STORE_WRITES, STORE_READS = 9.0, 6.0
 """Requests for a block: the checkpoint, first pending, then renamed, and the file of answers."""
 WRITES_PER_SEC, READS_PER_SEC = 3500.0, 5500.0
 """S3 allows so many PUT, COPY, POST and DELETE, and GET and HEAD, a second for one prefix."""
-CPU_SEC_A_ROW = 0.0004
+CPU_SEC_A_ROW = 0.00027
 ID_BYTES = 89
 """Of a row that is answered, in the driver's node and in each filter, when a run goes on."""
 GPUS = (1, 8, 32, 128, 512, 2048)
@@ -72,14 +72,16 @@ def main() -> None:
     print(common.table([*columns, "hours for 10^8 rows (500)", "cores that score (500)"], lines))
     for shape, rate in SHAPES.items():
         print(f"{shape}: more GPUs bring nothing from", *(f"{most_gpus(rate, b):,.0f} on ({b:,})" for b in BLOCKS))
+    store = min(WRITES_PER_SEC / STORE_WRITES, READS_PER_SEC / STORE_READS)
+    print(f"blocks a second: the driver {1 / DRIVER_SEC:.0f}, the store {store:.0f}")
     print(f"ids of 10^8 rows: {1e8 * ID_BYTES / 2**30:.1f} GiB")
 
     def draw(axes: Any) -> None:
         for (shape, rate), style in zip(SHAPES.items(), ("-", "--"), strict=True):
             for block, colour in zip(BLOCKS, ("tab:red", "tab:green", "tab:blue"), strict=True):
                 label = f"{shape}, blocks of {block:,}"
-                rates = [limits(gpus, rate, block).rows_per_sec for gpus in GPUS]
-                axes.plot(GPUS, rates, style, color=colour, label=label)
+                rates = [limits(gpus, rate, block).rows_per_sec for gpus in range(1, GPUS[-1] + 1)]
+                axes.plot(range(1, GPUS[-1] + 1), rates, style, color=colour, label=label)
         axes.set(xscale="log", yscale="log", xlabel="GPUs", ylabel="rows/s")
         axes.legend(fontsize=8)
 

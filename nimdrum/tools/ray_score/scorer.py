@@ -21,11 +21,10 @@ from nimdrum.base.secret import Secret
 from nimdrum.base.settings import PREFIX
 from nimdrum.base.values import as_variables
 from nimdrum.lifecycle import let_go
-from nimdrum.scoring.frame import EXTRA_COLUMNS
+from nimdrum.scoring.frame import EXTRA_COLUMNS, NUMBERS, WHERE_ASKED
 from nimdrum.tools.run_options import TARGET, code_dir_for_drum
 
-WHOLE = ("prompt_tokens", "completion_tokens", "attempts")
-SECONDS = ("latency_sec",)
+PANDAS = {int: "Int64", float: "Float64"}
 NOT_ASKED = ("engine_down", "skipped")
 """Kinds of row errors that say nothing of the row: it must not count as done."""
 BACKEND_PORT, BACKEND_VARIABLE = 8001, "NIM_BACKEND_PORT"
@@ -97,10 +96,12 @@ class Scorer:
 
 
 def with_types(answers: pd.DataFrame) -> pd.DataFrame:
-    """The columns that this project makes with one type each, whatever is missing: all files get the same schema."""
-    types = {name: "Int64" if name in WHOLE else "Float64" if name in SECONDS else "string" for name in EXTRA_COLUMNS}
-    first = {str(answers.columns[0]): "string"}
-    return answers.astype({name: kind for name, kind in (first | types).items() if name in answers.columns})
+    """The columns that this project makes, all of them and with one type each: all files get the same schema."""
+    ours = [str(answers.columns[0])]
+    if "row_error" in answers.columns:
+        answers = answers.assign(**{name: "" for name in WHERE_ASKED if name not in answers.columns})
+        ours += [name for name in (*EXTRA_COLUMNS, *WHERE_ASKED) if name in answers.columns]
+    return answers.astype({name: PANDAS[NUMBERS[name]] if name in NUMBERS else "string" for name in ours})
 
 
 def answers_fingerprint(settings: Any, code_dir: Path) -> str:

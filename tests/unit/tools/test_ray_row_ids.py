@@ -70,10 +70,12 @@ def test_hooks_of_the_users_own_are_part_of_the_fingerprint(tmp_path: Path) -> N
     assert answers_fingerprint(SETTINGS, tmp_path) != before
 
 
-def test_all_batches_have_the_same_types() -> None:
-    """A batch in which nothing was answered gives the types of one in which all was: files of both are read together."""
-    names = ["Predictions", "row_error", "prompt_tokens", "latency_sec"]
-    answered = with_types(pd.DataFrame([["yes", "", 3, 0.5]], columns=names, dtype=object))
-    failed = with_types(pd.DataFrame([["", "refused: no", None, 0.1]], columns=names, dtype=object))
+def test_all_batches_have_the_same_columns_and_types() -> None:
+    """A batch in which nothing was answered gives the schema of one in which all was, and in which a row showed its
+    reasoning: files of both are read together."""
+    names = ["Predictions", "row_error", "prompt_tokens", "latency_sec", "reasoning"]
+    answered = with_types(pd.DataFrame([["yes", "", 3, 0.5, "hm"]], columns=names, dtype=object))
+    failed = with_types(pd.DataFrame([["", "refused: no", None, 0.1]], columns=names[:-1], dtype=object))
     assert pa.Schema.from_pandas(answered) == pa.Schema.from_pandas(failed)
     assert failed["prompt_tokens"].isna().all()
+    assert list(with_types(pd.DataFrame({"theirs": ["x"], "number": [1]})).columns) == ["theirs", "number"]
