@@ -100,8 +100,15 @@ def check_held(before: Held, now: Callable[[], Held]) -> None:
 
     with contextlib.suppress(TimeoutError):
         wait_for(is_within, SETTLE_SEC)
-    opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    assert seen[0].is_within(before), f"before {before}, now {seen[0]}; this process holds {opened}"
+    assert seen[0].is_within(before), f"before {before}, now {seen[0]}; this process holds {_descriptors()}"
+
+
+def _descriptors() -> list[str]:
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(link.readlink()))
+    return found
 
 
 def _seconds_of(work: Callable[[], Any]) -> float:
