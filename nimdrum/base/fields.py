@@ -144,8 +144,11 @@ def merged(base: Any, patch: Any) -> Any:
 
 
 def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What `fields` are in a chat completion request, without a tool_choice that has no tools: engines refuse it."""
-    body = {name: value for name, value in fields.items() if value is not None}
+    """What `fields` are in a chat completion request, without a tool_choice that has no tools: engines refuse it.
+
+    In one order whatever theirs is, so that the same request is the same bytes.
+    """
+    body = {name: fields[name] for name in FIELDS if fields.get(name) is not None}
     extra: dict[str, Any] = merged({}, body.pop("extra_body", {}))
     if "tools" not in body:
         body.pop("tool_choice", None)

@@ -38,6 +38,7 @@ from nimdrum.system.gpu import gpu_devices
 from nimdrum.weights.folder import content
 
 DEFAULT_CACHE = "/opt/nim/.cache"
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def plan_nim(
@@ -130,6 +131,7 @@ def plan_nim(
             *_identity({**secrets, **own}, configured),
             *artifacts_identity(settings),
             *((f"{PARAMETER}={settings.api_server_count}",) if settings.api_server_count else ()),
+            *(f"{name}={env[name]}" for name in (VISIBLE_GPUS,) if env.get(name)),  # Ray's actors on other GPUs
         ),
     )
 

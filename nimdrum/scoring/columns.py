@@ -30,16 +30,21 @@ def own_of(columns: Columns, index: int) -> Own | RowFailure:
     cells = {name: cell for name, column in columns.items() if (cell := column[index]).strip()}
     if not cells:
         return NOTHING_OWN
-    model = cells.get("model", "").strip()
     try:
         return Own(
             system_prompt=cells.get("system_prompt"),
-            model=None if model in ("", DEFAULT_MODEL_NAME) else model,
+            model=model_of(columns, index),
             messages=_messages(cells[MESSAGES]) if MESSAGES in cells else None,
             fields={name: _read(name, cells[name]) for name in cells if name in FIELDS},
         )
     except ValueError as error:
         return RowFailure("bad_row", f"{error} (if the column means something else: per_row_columns)", 400)
+
+
+def model_of(columns: Columns, index: int) -> str | None:
+    """The model that row `index` names; None is the one that is served."""
+    name = columns["model"][index].strip() if "model" in columns else ""
+    return None if name in ("", DEFAULT_MODEL_NAME) else name
 
 
 def _read(name: str, cell: str) -> object:

@@ -13,7 +13,7 @@ from nimdrum.scoring.row import Result
 
 HEADER = b'{"journal": "nimdrum", "format": 1}\n'
 RESULTS: dict[str, Callable[..., Result]] = {"answer": Completion, "failure": RowFailure}
-NOBODY_ANSWERED = frozenset(("empty_prompt", "bad_row", "engine_down", "skipped"))
+NOBODY_ANSWERED = frozenset(("empty_prompt", "bad_row", "unknown_model", "engine_down", "skipped"))
 """Kinds of failure that are not written down: the engine was not asked, or was not there. Such a row is missing."""
 ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 

@@ -1,7 +1,6 @@
 """What tells two rows apart: a fingerprint of all that was asked of the engine, and of nothing else. Pure."""
 
 import hashlib
-from dataclasses import replace
 
 from nimdrum.base.settings import Settings
 from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, sampling_of, with_own
@@ -25,8 +24,6 @@ def whole_body(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN) -> bytes
     """The request for all choices of a row at once, which is the one that is sent wherever the engine knows `n`. Raises
     RecursionError."""
     asked = with_own(sampling, own)
-    if own.model is not None:
-        asked = replace(asked, model=own.model)
     return chat_body(asked, prompt, asked.n, own.messages)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.base.settings import Settings
+from nimdrum.engines.wire import SHOWN_CHARACTERS
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.part import WHOLE, Part
 from nimdrum.scoring.row import Result
@@ -43,10 +44,9 @@ def assemble(
 ) -> pd.DataFrame:
     """The answers in a column named `target`, index 0..n-1.
 
-    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for, or hold something where there is
-    no other part, and choice_2 .. choice_n; a failed row has an empty answer and its error. Without, a failed row
-    raises RowsFailedError. An empty prompt is not a failure: DataRobot's own validation sends a file of them. Nor is a
-    row that no budget had room for.
+    With `extra_columns` also EXTRA_COLUMNS, those of WHERE_ASKED that are `asked` for, and choice_2 .. choice_n; a
+    failed row has an empty answer and its error. Without, a failed row raises RowsFailedError. An empty prompt is not
+    a failure: DataRobot's own validation sends a file of them. Nor is a row that a budget had no room for.
 
     Raises RowsFailedError too when the engine answered no row at all and was to blame, unless there are other parts.
     """
@@ -62,7 +62,7 @@ def assemble(
     columns: dict[str, list[object]] = {target: _texts(results, 0)}
     if extra_columns:
         check_target(target, n)
-        columns |= _extra(results, n, asked, part)
+        columns |= _extra(results, n, asked)
     return pd.DataFrame({name: list(map(_one_record, cells)) for name, cells in columns.items()}, dtype=object)
 
 
@@ -84,9 +84,9 @@ def check_target(target: str, n: int) -> None:
         )
 
 
-def _extra(results: Sequence[Result], n: int, asked: Collection[str], part: Part) -> dict[str, list[object]]:
+def _extra(results: Sequence[Result], n: int, asked: Collection[str]) -> dict[str, list[object]]:
     columns: dict[str, list[object]] = {
-        "row_error": [_row_error(result) for result in results],
+        "row_error": [_row_error(result, TOOL_CALLS in asked) for result in results],
         "finish_reason": [(r.finish_reason or "") if isinstance(r, Completion) else "" for r in results],
         "prompt_tokens": [r.prompt_tokens if isinstance(r, Completion) else None for r in results],
         "completion_tokens": [r.completion_tokens if isinstance(r, Completion) else None for r in results],
@@ -94,8 +94,10 @@ def _extra(results: Sequence[Result], n: int, asked: Collection[str], part: Part
         "attempts": [result.attempts for result in results],
     }
     for name in WHERE_ASKED:
-        cells: list[object] = [getattr(result, name) if isinstance(result, Completion) else "" for result in results]
-        if name in asked or (any(cells) and part.alone):
+        if name in asked:
+            cells: list[object] = [
+                getattr(result, name) if isinstance(result, Completion) else "" for result in results
+            ]
             columns[name] = cells
     return columns | {name: _texts(results, number) for number, name in enumerate(_choice_names(n), 1)}
 
@@ -108,11 +110,13 @@ def _texts(results: Sequence[Result], number: int) -> list[object]:
     ]
 
 
-def _row_error(result: Result) -> str:
+def _row_error(result: Result, shows_calls: bool) -> str:
     if isinstance(result, RowFailure):
         return str(result)
     if result.refusal:
         return f"declined: {result.refusal}"
+    if result.tool_calls and not shows_calls and not result.texts[0].strip():
+        return f"empty_answer: the engine called a tool that nobody offered: {result.tool_calls[:SHOWN_CHARACTERS]}"
     return f"empty_answer: {result.blank_reason}" if result.blank_reason else result.incomplete
 
 

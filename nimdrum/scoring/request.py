@@ -43,11 +43,12 @@ def sampling_of(settings: Settings, model: str) -> Sampling:
 
 
 def with_own(sampling: Sampling, own: Own) -> Sampling:
-    """`sampling` as this row wants it, but for the model, which the engine must have. Raises RecursionError."""
+    """`sampling` as this row wants it. Raises RecursionError."""
     if own is NOTHING_OWN:
         return sampling
     prompt = sampling.system_prompt if own.system_prompt is None else own.system_prompt
-    return replace(sampling, system_prompt=prompt, fields=with_fields(sampling.fields, own.fields))
+    fields = with_fields(sampling.fields, own.fields)
+    return replace(sampling, model=own.model or sampling.model, system_prompt=prompt, fields=fields)
 
 
 def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Message] | None = None) -> bytes:

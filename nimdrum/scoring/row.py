@@ -128,8 +128,10 @@ class RowSender:
             first = alone
             self._remember_n_refused(n, greedy)
         texts, tokens, incomplete = list(first.texts), first.completion_tokens, ""
+        sampling = trip.sampling
         while not greedy and len(texts) < n:
-            another = self._ask(replace(trip, sampling=_next_seed(trip.sampling, len(texts))), 1)
+            trip.sampling = _next_seed(sampling, len(texts))
+            another = self._ask(trip, 1)
             if isinstance(another, RowFailure):
                 incomplete = f"{another.kind}: {len(texts)} of {n} choices are there; {another.message}"
                 break

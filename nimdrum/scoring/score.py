@@ -12,7 +12,7 @@ import pandas as pd
 from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.budget import Budget, budget_of
-from nimdrum.scoring.columns import MESSAGES, own_columns, own_of
+from nimdrum.scoring.columns import MESSAGES, model_of, own_columns, own_of
 from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, columns_asked
 from nimdrum.scoring.journal import LINGER_SEC, Journal, journal_at
@@ -166,9 +166,10 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     counted = _Counted(model)
 
     def done(number: int, result: Result) -> None:
-        progress.done(part.first + asked[missing[number]], result)
+        index = asked[missing[number]]
+        progress.done(part.first + index, result)
         counted.done(result)
-        _measure(model, endpoint, result)
+        _measure(model, endpoint, model_of(rows.own, index) or endpoint.model, result)
 
     def tick() -> None:
         progress.tick()
@@ -195,8 +196,8 @@ def _journal_of(model: Model) -> Journal | None:
     return None if model.settings.journal is None or model.hosting.server else journal_at(model.settings.journal)
 
 
-def _measure(model: Model, endpoint: Endpoint, result: Result) -> None:
-    """A row for the metrics; one that was never sent is none."""
+def _measure(model: Model, endpoint: Endpoint, asked: str, result: Result) -> None:
+    """A row for the metrics, with the name of the model that it asked for; one that was never sent is none."""
     if not result.attempts or result.latency_sec is None:
         return
     tokens, error = {}, None
@@ -204,7 +205,7 @@ def _measure(model: Model, endpoint: Endpoint, result: Result) -> None:
         tokens = {"input": result.prompt_tokens, "output": result.completion_tokens}
     else:
         error = result.kind
-    note_operation(model.attachment.plan.engine, endpoint, endpoint.model, result.latency_sec, tokens, error)
+    note_operation(model.attachment.plan.engine, endpoint, asked, result.latency_sec, tokens, error)
 
 
 @dataclass(frozen=True)

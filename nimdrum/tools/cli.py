@@ -14,6 +14,7 @@ from nimdrum.tools import CODE_DIR
 from nimdrum.tools.ask import ask
 from nimdrum.tools.code_dir import code_dir
 from nimdrum.tools.doctor.command import doctor
+from nimdrum.tools.ray_score.command import ray_score
 from nimdrum.tools.score.command import score
 from nimdrum.tools.serve.command import serve
 from nimdrum.tools.upload.command import bundle, upload
@@ -132,6 +133,7 @@ for _command in (
     code_dir,
     doctor,
     profiles,
+    ray_score,
     score,
     serve,
     upload,

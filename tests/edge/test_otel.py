@@ -30,18 +30,21 @@ def collector(world: World) -> Iterator[Received]:
 
 
 def test_a_batch(world: World, collector: Received) -> None:
-    """Each row that was sent is one operation, with its tokens; one that fails has its kind as the error's type, and an
+    """Each row that was sent is one operation, with its model and tokens; one that fails has its kind as the error's type, and an
     empty prompt is none. The engine is told where to send its own, and not with whose key."""
-    world.fake(line="2.x")
+    world.fake(line="2.x", adapters=("legal",))
     rows, output = world.folder / "rows.csv", world.folder / "answers.csv"
-    pd.DataFrame({"promptText": ["one", "two", "", "x" * 200_000]}).to_csv(rows, index=False)
+    asked = {"promptText": ["one", "two", "", "x" * 200_000], "model": ["", "legal", "", ""]}
+    pd.DataFrame(asked).to_csv(rows, index=False)
     with drum_score(world, rows, output, engine="nim", per_row_columns=True) as running:
         assert running.exit_code() == 0, running.printed[-3000:]
     answers = pd.read_csv(output)
     sent = answers[answers["attempts"] > 0]
     failed = sent[sent["row_error"].fillna("") != ""]
-    count, seconds = collector.total(DURATION, gen_ai__operation__name="chat", gen_ai__request__model=MODEL)
+    count, seconds = collector.total(DURATION, gen_ai__operation__name="chat")
     assert count == len(sent) == 3
+    assert collector.total(DURATION, gen_ai__request__model=MODEL)[0] == 2
+    assert collector.total(DURATION, gen_ai__request__model="legal")[0] == 1
     assert seconds == pytest.approx(sent["latency_sec"].sum(), abs=0.01)
     assert collector.total(DURATION, error__type="too_long")[0] == len(failed) == 1
     for kind, column in (("input", "prompt_tokens"), ("output", "completion_tokens")):

@@ -40,6 +40,23 @@ class Loaded:
     line: LiveLine
 
 
+def load_predictor(drum_dir: Path) -> Any:
+    """DRUM's predictor after its load_model, as `drum score` has it: the engine is ready. Raises RunError."""
+    sys.argv = [*AS_DRUM_SCORE]  # so that the hooks end with their own words, and wait for the engine
+    from datarobot_drum.drum.language_predictors.python_predictor.python_predictor import PythonPredictor
+
+    predictor = PythonPredictor()
+    try:
+        predictor.configure({"target_type": TARGET_TYPE, "__custom_model_path__": str(drum_dir)})
+    except EndOfCommand as end:
+        raise _run_error(end) from None
+    return predictor
+
+
+def _run_error(end: EndOfCommand) -> RunError:
+    return RunError(str(end).removeprefix("ERROR: "))
+
+
 @contextmanager
 def loaded(code_dir: Path, verbose: bool) -> Iterator[Loaded]:
     """Load the model as DRUM does, with a live line. The engine is stopped with the block. Raises RunError."""
@@ -49,15 +66,11 @@ def loaded(code_dir: Path, verbose: bool) -> Iterator[Loaded]:
         model: Model | None = None
         line.start()
         try:
-            sys.argv = [*AS_DRUM_SCORE]  # so that the hooks end with their own words, and wait for the engine
-            from datarobot_drum.drum.language_predictors.python_predictor.python_predictor import PythonPredictor
-
-            predictor = PythonPredictor()
-            predictor.configure({"target_type": TARGET_TYPE, "__custom_model_path__": str(drum_dir)})
+            predictor = load_predictor(drum_dir)
             model = predictor._model  # what load_model returned; DRUM has no other way to it
             yield Loaded(predictor, model, screen, line)
         except EndOfCommand as end:
-            raise RunError(str(end).removeprefix("ERROR: ")) from None
+            raise _run_error(end) from None
         finally:
             line.stop()
             if model is not None:

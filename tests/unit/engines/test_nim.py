@@ -394,3 +394,11 @@ def test_a_number_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """With the parameter and the way out."""
     with pytest.raises(SettingsError, match=r"api_server_count is 4, but NIM 1.x takes no flags.*Set it to 0"):
         plan(tmp_path, NIM_1, api_server_count=4)
+
+
+def test_other_gpus_are_another_engine(tmp_path: Path) -> None:
+    """Two processes that see different GPUs of one machine share no engine; two that see the same ones do."""
+    first, second, again = (plan(tmp_path, environ={"CUDA_VISIBLE_DEVICES": gpus}) for gpus in ("0", "1", "0"))
+    assert first.fingerprint == again.fingerprint
+    assert len({first.fingerprint, second.fingerprint, plan(tmp_path).fingerprint}) == 3
+    assert second.env["CUDA_VISIBLE_DEVICES"] == "1"

@@ -11,7 +11,6 @@ from nimdrum.base.errors import RowsFailedError, SettingsError
 from nimdrum.base.settings import load_settings
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.frame import EMPTY_PROMPT, EXTRA_COLUMNS, WHERE_ASKED, assemble, check_target, columns_asked
-from nimdrum.scoring.part import Part
 from nimdrum.scoring.row import Result
 
 PARIS = Completion(("Paris.",), "stop", 11, 7)
@@ -104,10 +103,11 @@ def test_columns_that_are_asked_for(parameters: dict[str, Any], columns: list[st
 
 
 def test_what_nobody_asked_for_is_not_lost() -> None:
-    """A tool call without tools is told all the same, in its column, and is no empty answer."""
+    """A tool call without tools is told in the row error; where there is a column for it, it is none."""
     call = Completion(("",), "tool_calls", 11, 7, tool_calls='[{"id": "1"}]')
-    first, second = rows(call, PARIS)
-    assert (first["tool_calls"], first["row_error"], second["tool_calls"]) == ('[{"id": "1"}]', "", "")
+    assert rows(call)[0]["row_error"] == 'empty_answer: the engine called a tool that nobody offered: [{"id": "1"}]'
+    frame = assemble([call], "resultText", 1, True, ["tool_calls"])
+    assert frame[["tool_calls", "row_error"]].to_numpy().tolist() == [['[{"id": "1"}]', ""]]
 
 
 def test_a_model_that_declines_says_so() -> None:
@@ -129,14 +129,6 @@ def test_choices(result: Result, choices: list[str]) -> None:
     """Each has its column; one that is missing is empty."""
     first = rows(result, PARIS, n=3)[0]
     assert [first["resultText"], first["choice_2"], first["choice_3"]] == choices
-
-
-def test_parts_have_the_same_columns() -> None:
-    """One below the other in one file, whatever one of them holds."""
-    calls = Completion(("",), "tool_calls", 1, 1, tool_calls="[1]")
-    part = Part(batch=object())
-    frames = [assemble([each], "Predictions", 1, True, (), part) for each in (calls, Completion(("a",), "stop", 1, 1))]
-    assert list(frames[0].columns) == list(frames[1].columns)
 
 
 def test_without_extra_columns_there_is_one() -> None:

@@ -326,7 +326,8 @@ def test_tokens_that_were_not_told_stay_untold(temperature: float) -> None:
 def test_choices_that_are_asked_for_alone_have_seeds_of_their_own() -> None:
     """With the same one they would be the same; vLLM counts on too. A row without a seed has none."""
     w = world(N_REFUSED, said("a"), said("b"), said("c"))
-    w.sender(n=3, temperature=0.7, seed=5).send("Hi", deadline=100)
+    result = w.sender(n=3, temperature=0.7, seed=5).send("Hi", deadline=100)
+    assert result.attempts == 4
     assert [body["seed"] for body in w.sent] == [5, 5, 6, 7]
     w.sender(n=3, temperature=0.7).send("Hi", deadline=100)
     assert "seed" not in w.sent[-1]

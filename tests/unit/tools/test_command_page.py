@@ -10,14 +10,16 @@ from nimdrum.tools.cli import main
 from nimdrum.tools.run_options import MISTAKE
 from nimdrum.tools.score import summary
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs/command.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE, SCALE = ((DOCS / name).read_text(encoding="utf-8") for name in ("command.md", "scale.md"))
 
 
 def section(command: str) -> str:
-    return PAGE.partition(f"\n## nimdrum {command}\n")[2].partition("\n## ")[0]
+    page = SCALE if command == "ray-score" else PAGE
+    return page.partition(f"\n## nimdrum {command}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("command", ["score", "serve", "ask"])
+@pytest.mark.parametrize("command", ["score", "serve", "ask", "ray-score"])
 def test_the_options_are_those_of_the_command(command: str) -> None:
     """Each is in the table of its section, and each there is one."""
     rows = re.findall(r"^\| (`-.*?`) \|", section(command), re.MULTILINE)
