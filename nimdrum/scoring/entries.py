@@ -85,44 +85,42 @@ FIELDS = {each: [(field.name, _default_of(field)) for field in fields(each)] for
 
 class Index:
     """Where in a journal the entries of a fingerprint stand. Each is given once, so that two rows with the same request
-    have two answers; a failure is given only when no answer is left. 21 bytes an entry."""
+    have two answers; a failure is given only when no answer is left. 24 bytes an entry."""
 
     def __init__(self) -> None:
-        self._keys, self._offsets, self._lengths, self._failed = array("Q"), array("Q"), array("I"), bytearray()
-        self._order = np.empty(0, np.int64)
-        self._sorted = np.empty(0, np.uint64)
-        self._taken = np.empty(0, np.uint32)
-        """For the first of each run of equal keys: how many of the run are given away."""
+        self._added = (array("Q"), array("B"), array("Q"), array("I"))
+        self.close()
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, entry: Entry, offset: int, length: int) -> None:
         """An entry that was read. `close` after the last one."""
-        self._keys.append(_key(entry.fingerprint))
-        self._offsets.append(offset)
-        self._lengths.append(length)
-        self._failed.append(isinstance(entry.result, RowFailure))
+        values = (_key(entry.fingerprint), isinstance(entry.result, RowFailure), offset, length)
+        for column, value in zip(self._added, values, strict=True):
+            column.append(value)
 
     def close(self) -> None:
-        keys = np.array(self._keys, np.uint64)
-        self._order = np.lexsort((np.array(self._failed, np.uint8), keys))
-        self._sorted = keys[self._order]
+        """From now on entries are given."""
+        keys, failed, offsets, lengths = (np.array(column) for column in self._added)
+        order = np.lexsort((failed, keys))
+        self._keys, self._offsets, self._lengths = keys[order], offsets[order], lengths[order]
         self._taken = np.zeros(len(keys), np.uint32)
+        """For the first of each run of equal keys: how many of the run are given away."""
+        self._added = tuple(column[:0] for column in self._added)  # type: ignore[assignment]
 
     def take(self, fingerprints: Sequence[str]) -> list[tuple[int, int] | None]:
         """For each, in order, offset and length of its next entry, or None. Half of the fingerprint is compared: who
         reads the line compares the rest."""
         wanted = np.fromiter(map(_key, fingerprints), np.uint64, len(fingerprints))
-        firsts = np.searchsorted(self._sorted, wanted)
+        firsts = np.searchsorted(self._keys, wanted)
         found: list[tuple[int, int] | None] = [None] * len(wanted)
-        for number in np.flatnonzero(firsts < len(self._sorted)).tolist():
-            first = firsts[number]
-            place = int(first) + int(self._taken[first])
-            if place < len(self._sorted) and self._sorted[place] == wanted[number]:
+        for number in np.flatnonzero(firsts < len(self)).tolist():
+            first = int(firsts[number])
+            place = first + int(self._taken[first])
+            if place < len(self) and self._keys[place] == wanted[number]:
                 self._taken[first] += 1
-                at = int(self._order[place])
-                found[number] = (self._offsets[at], self._lengths[at])
+                found[number] = (int(self._offsets[place]), int(self._lengths[place]))
         return found
 
 
