@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,9 +65,10 @@ class RayWorld:
         self.nodes.clear()
         wait_for(lambda: not supervisors_of(self.folder), "the supervisors of the nodes have ended")
 
-    def start(self, *arguments: object, log: Path) -> "subprocess.Popen[bytes]":
-        """`nimdrum ray-score` on this cluster."""
-        command = [sys.executable, "-m", "nimdrum", "ray-score", "--address", self.cluster.address]
+    def start(self, *arguments: object, log: Path, alone: bool = False) -> "subprocess.Popen[bytes]":
+        """`nimdrum ray-score` on this cluster; or `alone`, with a Ray that it starts for itself."""
+        command = [sys.executable, "-m", "nimdrum", "ray-score"]
+        command += [] if alone else ["--address", self.cluster.address]
         with log.open("ab") as output:
             return subprocess.Popen(
                 [*command, *map(str, arguments)],
@@ -76,9 +79,9 @@ class RayWorld:
                 env=environment() | {"NIMDRUM_STATE_DIR": str(self.folder / "state-driver")},
             )
 
-    def score(self, *arguments: object, log: Path) -> int:
+    def score(self, *arguments: object, log: Path, alone: bool = False) -> int:
         """The exit code of the whole run."""
-        process = self.start(*arguments, log=log)
+        process = self.start(*arguments, log=log, alone=alone)
         try:
             return process.wait(WAIT_SEC)
         finally:
@@ -87,24 +90,24 @@ class RayWorld:
 
 def environment() -> dict[str, str]:
     """Of every child, and of this process while a cluster is up: without what a developer set."""
-    ours = (PARAMETER, "RAY_", "NIMDRUM_", "TARGET_")
+    ours = (PARAMETER, "RAY_ADDRESS", "NIMDRUM_", "TARGET_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | TOKEN | QUIET
 
 
 @contextlib.contextmanager
 def ray_world(folder: Path) -> Iterator[RayWorld]:
     """A cluster with a head and no other node."""
-    before = dict(os.environ)
+    before, temporary = dict(os.environ), tempfile.mkdtemp(prefix="nimdrum-ray-")  # short: sockets lie below it
     os.environ.clear()
-    os.environ.update(environment())
+    os.environ.update(environment() | {"RAY_TMPDIR": temporary, "RAY_worker_niceness": "0"})
     from ray.cluster_utils import Cluster
 
     head = {
         "num_cpus": 0,
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
-        # A dead node is known after 3 seconds, not half a minute; and an engine is not nice to other programs.
-        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 6, "worker_niceness": 0},
+        # A dead node is known after 3 seconds, not half a minute.
+        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 6},
     }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     world = RayWorld(folder, cluster)
@@ -115,6 +118,7 @@ def ray_world(folder: Path) -> Iterator[RayWorld]:
             world.remove_nodes()
         finally:
             cluster.shutdown()
+            shutil.rmtree(temporary, ignore_errors=True)
             os.environ.clear()
             os.environ.update(before)
 
