@@ -134,8 +134,8 @@ adversary: $(VENV)/.dev  ## An engine and callers that misbehave on purpose (abo
 	@echo "== adversary: pytest tests/adversary"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest $(PYTEST_ARGS) tests/adversary
 
-# One process: the tests share one cluster. NIMDRUM_RAY_ROWS=50000 takes ten minutes.
-ray: $(VENV)/.ray  ## Ray Data on a local cluster of three nodes, one of which is killed (4 minutes)
+# One process: the tests share one cluster. NIMDRUM_RAY_ROWS=50000 takes 5 minutes more.
+ray: $(VENV)/.ray  ## Ray Data on a local cluster of three nodes, one of which is killed (5 minutes)
 	@echo "== ray: pytest tests/ray"
 	@PATH="$(BIN):$$PATH" $(PY) -m pytest -n 0 tests/ray
 

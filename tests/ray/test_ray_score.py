@@ -16,7 +16,7 @@ from ray_world import RayWorld, asked, engines, ray_processes, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1800)]
 
-ROWS = int(os.environ.get("NIMDRUM_RAY_ROWS", "3000"))
+ROWS = int(os.environ.get("NIMDRUM_RAY_ROWS", "2000"))
 FILES = 4
 EXTERNAL = ("--set", "engine=external")
 NODES = 3
@@ -141,10 +141,10 @@ def test_actors_on_one_gpu_share_an_engine_and_others_have_their_own(ray: RayWor
     options = ("--set", "engine=nim", "--gpus", 0.5, "--cpus", 0.25, "--min-actors", 4, "--block-rows", 50)
     assert ray.score(source, target, *options, "-v", log=log) == 0, log.read_text()[-3000:]
     assert parquet.read_table(target).num_rows == 800
-    starts = read_lines(records / "starts.jsonl")
-    assert sorted(start["env"]["CUDA_VISIBLE_DEVICES"] for start in starts) == ["0", "1"]
-    assert len({start["env"]["NIM_SERVER_PORT"] for start in starts}) == 2
-    assert log.read_text().count("engine.running") == 2
+    environs = [start["env"] for start in read_lines(records / "starts.jsonl")]
+    kinds = {(environ["CUDA_VISIBLE_DEVICES"], environ.get("NIM_BACKEND_PORT")) for environ in environs}
+    assert kinds == {("0", None), ("1", "8002")}
+    assert len(environs) < 4, "one for each GPU; a third only where an actor came when the others had gone"
 
 
 def test_the_engine_outlives_the_actor_that_started_it(ray: RayWorld, tmp_path: Path) -> None:
