@@ -3,10 +3,12 @@
 import json
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 import numpy as np
+import orjson
 
 from nimdrum.scoring.answer import Completion, RowFailure
 from nimdrum.scoring.row import Result
@@ -15,7 +17,6 @@ HEADER = b'{"journal": "nimdrum", "format": 1}\n'
 RESULTS: dict[str, Callable[..., Result]] = {"answer": Completion, "failure": RowFailure}
 NOBODY_ANSWERED = frozenset(("empty_prompt", "bad_row", "unknown_model", "engine_down", "skipped"))
 """Kinds of failure that are not written down: the engine was not asked, or was not there. Such a row is missing."""
-ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,16 @@ def as_line(entry: Entry) -> bytes:
     """One line of JSON, with the fields of the result that say something."""
     what = "answer" if isinstance(entry.result, Completion) else "failure"
     document = {"row": entry.row, "asked": entry.fingerprint, what: result_as_record(entry.result)}
-    # A lone surrogate becomes its JSON escape, which reads back as what it was.
-    return ENCODE(document).encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate, which JSON's escapes can hold
+        return json.dumps(document).encode() + b"\n"
 
 
 def read_line(line: bytes) -> Entry | None:
     """The entry in `line`; None when it is none, as where a machine went down while it was written."""
     try:
-        document = json.loads(line)
+        document = _read(line)
         what = next(name for name in RESULTS if name in document)
         int(document["asked"], 16)
         return Entry(int(document["row"]), document["asked"], result_of(what, document[what]))
@@ -51,9 +54,15 @@ def read_line(line: bytes) -> Entry | None:
         return None
 
 
+def _read(line: bytes) -> Any:
+    with suppress(ValueError):
+        return orjson.loads(line)
+    return json.loads(line)  # it reads lone surrogates, too
+
+
 def as_end(rows: int, failed: int) -> bytes:
     """The last line of a run whose answers were written, with failed rows among them."""
-    return ENCODE({"ended": {"rows": rows, "failed": failed}}).encode() + b"\n"
+    return orjson.dumps({"ended": {"rows": rows, "failed": failed}}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def is_end(line: bytes) -> bool:

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import gevent
@@ -103,9 +102,10 @@ class _Rows:
     def body(self, index: int, sampling: Sampling) -> bytes | None:
         """The row's request; None where it cannot be asked."""
         own = own_of(self.own, index)
-        with suppress(RecursionError):
+        try:
             return None if isinstance(own, RowFailure) else whole_body(sampling, self.prompts[index], own)
-        return None
+        except RecursionError:
+            return None
 
     def send(self, index: int, sender: RowSender, deadline: float, body: bytes | None) -> Result:
         own = own_of(self.own, index)
