@@ -253,3 +253,20 @@ def test_a_models_own_hooks_see_all_rows(world: World) -> None:
     assert answers(world) == [f"echo: my {prompt}" for prompt in prompts]
     assert len(world.requests()) == len(prompts)
     assert not (world.folder / "out.csv.journal").exists()
+
+
+def test_what_a_budget_had_no_room_for_is_asked_later(world: World) -> None:
+    """A token limit ends the first run with code 3 and the command to go on; that one, without a limit, does the rest."""
+    world.fake(line="2.x", record_requests=True)
+    prompts = [f"prompt {number}" for number in range(200)]
+    write_rows(world, prompts)
+    code, said = run(world, "--set", "batch_token_limit=1000", "--set", "max_concurrency=8")
+    assert code == 3, said
+    assert "failed, skipped: row" in said
+    assert said.rstrip().endswith("--resume")
+    answered = sum(map(bool, answers(world)))
+    assert 0 < answered < len(prompts)
+    code, said = run(world, "--resume")
+    assert code == 0, said
+    assert answers(world) == [f"echo: {prompt}" for prompt in prompts]
+    assert Counter(asked(world)) == Counter(prompts)
