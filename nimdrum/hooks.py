@@ -1,14 +1,13 @@
 """What DRUM's hooks do, in order: load, read, score, chat. The edge between DRUM and the rest of the package."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,11 +21,9 @@ from nimdrum.base.errors import (
     brief,
     status_of,
 )
-from nimdrum.base.fields import FIELDS
 from nimdrum.base.hosting import Hosting, is_drum_score, read_hosting, score_input, score_output
 from nimdrum.base.log import event, get_logger, log_as_json
 from nimdrum.base.own import HOOKS, ROUTES, call_own, load_own, model_dir_of
-from nimdrum.base.parameters import not_a_parameter
 from nimdrum.base.releases import installed, untried
 from nimdrum.base.secret import credential_values
 from nimdrum.base.settings import Settings, load_settings, unknown_variables
@@ -45,10 +42,11 @@ from nimdrum.session.attach import attach
 from nimdrum.session.facts import log_facts
 from nimdrum.session.model import Model, openai_client
 
+if TYPE_CHECKING:
+    from nimdrum.scoring.complete import Prompts
+
 WITH_THE_MODEL = ("score", "score_unstructured", "chat", "transform", "post_process")
 NOT_HOOKS = ("load_model", "fit", "CustomTask", *vars(ModuleType("")), "__file__", "__cached__", "__builtins__")
-COMPLETE_PARAMETERS = ("system_prompt", "n", *FIELDS)
-MESSAGES = "messages"
 READY_MARGIN_SEC = 12.0  # the supervisor gives up first, and says why
 
 log = get_logger("hooks")
@@ -242,7 +240,7 @@ def score(data: pd.DataFrame, model: Model | str) -> pd.DataFrame:
         return score_frame(data, _model(model))
 
 
-def complete(prompts: pd.DataFrame | Sequence[str | Sequence[Mapping[str, Any]]], **parameters: Any) -> pd.DataFrame:
+def complete(prompts: "Prompts", **parameters: Any) -> pd.DataFrame:
     """Answers to many prompts, sent together: what `score` does with a frame, for a `score` that makes its own prompts.
 
     `prompts` are texts, or lists of chat messages, or a frame with the prompt column. One row comes out for each, in
@@ -251,23 +249,12 @@ def complete(prompts: pd.DataFrame | Sequence[str | Sequence[Mapping[str, Any]]]
     runtime parameter is a dict or a list here), in the place of the runtime parameters.
     Only inside a DRUM process whose load_model has run. Raises as our own `score` does.
     """
+    from nimdrum.scoring.complete import asked_of
     from nimdrum.scoring.score import score_frame
 
-    if unknown := set(parameters) - set(COMPLETE_PARAMETERS):
-        raise TypeError("; ".join(not_a_parameter(name, COMPLETE_PARAMETERS) for name in sorted(unknown)))
     model = loaded_model()
-    fields = {name: parameters.pop(name) for name in FIELDS if name in parameters}
-    settings = replace(model.settings, **parameters, fields={**model.settings.fields, **fields})
-    if not isinstance(prompts, pd.DataFrame):
-        texts = all(isinstance(prompt, str) for prompt in prompts)
-        cells = [prompt if isinstance(prompt, str) and texts else json.dumps(_messages(prompt)) for prompt in prompts]
-        prompts = pd.DataFrame({settings.prompt_column if texts else MESSAGES: cells}, dtype=object)
-        settings = replace(settings, per_row_columns=not texts)
-    return score_frame(prompts, replace(model, settings=settings))
-
-
-def _messages(prompt: str | Sequence[Mapping[str, Any]]) -> list[Any]:
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    frame, settings = asked_of(prompts, parameters, model.settings)
+    return score_frame(frame, replace(model, settings=settings))
 
 
 def _model(model: Model | str) -> Model:

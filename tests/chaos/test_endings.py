@@ -112,7 +112,7 @@ def kill_grandchild(world: World, drum: Drum) -> None:
 
 
 def kill_supervisor(world: World, drum: Drum) -> None:
-    (supervisor,) = [p for p in world.processes() if "nimdrum.supervisor" in p.cmdline()]
+    (supervisor,) = world.running("nimdrum.supervisor")
     supervisor.kill()
 
 

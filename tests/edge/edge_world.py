@@ -114,6 +114,15 @@ class World:
         """Living processes that belong to this world."""
         return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._owns(p)]
 
+    def running(self, word: str) -> list[psutil.Process]:
+        """Those of them with `word` in their arguments."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if word in process.cmdline():
+                    found.append(process)
+        return found
+
     def _owns(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error, OSError):
             if process.status() == psutil.STATUS_ZOMBIE:

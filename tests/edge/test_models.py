@@ -262,7 +262,7 @@ def test_load_model_runs_once(world: World, mode: str) -> None:
         os.kill(world.starts()[-1]["pid"], signal.SIGKILL)
         wait_for(lambda: len(world.starts()) == 2, READY_SEC)
         server.wait_health(200)
-        supervisor = next(p for p in world.processes() if "nimdrum.supervisor" in p.cmdline())
+        supervisor = world.running("nimdrum.supervisor")[0]
         supervisor.kill()
         wait_for(lambda: len(world.starts()) == 3, READY_SEC)
         server.wait_health(200)

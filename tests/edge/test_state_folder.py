@@ -150,7 +150,7 @@ def test_a_server_survives_the_loss_of_its_state_folder(world: World, name: str)
         assert len(workers) == 2
 
         def mended() -> bool:
-            supervisors = [p for p in world.processes() if "nimdrum.supervisor" in p.cmdline()]
+            supervisors = world.running("nimdrum.supervisor")
             return len(supervisors) == 1 and all(str(state.parent / "lease") in opened(worker) for worker in workers)
 
         wait_for(mended, READY_SEC)

@@ -233,7 +233,7 @@ def test_a_fetch_that_is_killed_is_taken_up_again(world: World, s3: S3Server) ->
     world.fake(line="2.x")
     model = world.model(**fetched(s3))
     wait_for(lambda: any("weights.fetching" in line for line in state_of(model).last_lines), READY_SEC)
-    (process,) = [p for p in world.processes() if "nimdrum.weights" in p.cmdline()]
+    (process,) = world.running("nimdrum.weights")
     process.kill()
     s3.fault()
     model.ready(READY_SEC)
@@ -247,7 +247,7 @@ def test_a_supervisor_that_is_killed_takes_the_fetch_along(world: World, s3: S3S
     world.fake(line="2.x")
     model = world.model(**fetched(s3))
     wait_for(lambda: any("weights.fetching" in line for line in state_of(model).last_lines), READY_SEC)
-    fetches = [p for p in world.processes() if "nimdrum.weights" in p.cmdline()]
+    fetches = world.running("nimdrum.weights")
     os.kill(state_of(model).supervisor_pid, signal.SIGKILL)
     psutil.wait_procs(fetches, timeout=READY_SEC)
     s3.fault()
