@@ -84,21 +84,21 @@ class Journal:
         lines = b"".join(
             as_line(Entry(row, fingerprint_of_body(body, split), result)) for row, body, split, result in pending
         )
+        written = 0
         try:
-            written = os.write(self._descriptor, lines) if lines else 0
-            if written < len(lines):
-                os.write(self._descriptor, lines[written:])  # a full disk says so at the second try
+            while written < len(lines):  # a full disk takes a part, and says so at the next try
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
+            written = lines.rfind(b"\n", 0, written) + 1
             with suppress(OSError):
-                os.ftruncate(self._descriptor, self._size)
+                os.ftruncate(self._descriptor, self._size + written)
             self._error = JournalError(
                 f"The journal {self.path} cannot be written ({error.strerror}): the rows answered so far are in it; "
                 "make room, and run the same again to go on."
             )
-            return
-        self._size += len(lines)
-        self.added += len(pending)
-        self._unsynced = self._unsynced or bool(pending)
+        self._size += written
+        self.added += lines.count(b"\n", 0, written)
+        self._unsynced = self._unsynced or bool(written)
 
     def check(self) -> None:
         """Raises JournalError when it could not be written."""
