@@ -70,9 +70,8 @@ class TreeFetch:
         """See that the whole tree is in the folder. Raises WeightsError and StoppedError."""
         began = time.monotonic()
         try:
-            if (
-                tree := self._whole_tree()
-            ) is not None and not self._renew:  # also on a volume that is mounted read-only
+            tree = self._whole_tree()
+            if tree is not None and not self._renew:  # also on a volume that is mounted read-only
                 return self._summary(tree, 0, began)
             make_folder(self._target, self._target)
             claim = Claim(self._target / names.LOCK)

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from nimdrum.base.errors import BadInputError, SettingsError
 from nimdrum.scoring.columns import COLUMNS, MESSAGES
 from nimdrum.scoring.reader import shown_columns
-from nimdrum.tools.ray_score.resume import checkpoints
+from nimdrum.tools.ray_score.checkpoints import checkpoints
 from nimdrum.tools.ray_score.row_ids import ROW_HASH, RowIds
 from nimdrum.tools.ray_score.scorer import Scorer
 from nimdrum.tools.score.predict import RunError
