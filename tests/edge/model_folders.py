@@ -19,6 +19,7 @@ MODES: dict[str, dict[str, Any]] = {
     "gevent": {},
     "gevent-2": {"CUSTOM_MODEL_WORKERS": 2},
 }
+METADATA = (REPOSITORY / "model-metadata.yaml").read_text(encoding="utf-8")
 
 
 def model_folder(world: World, files: Mapping[str, str]) -> Path:

@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import resource
-import shutil
 import signal
 import stat
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from drum_process import drum_score
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
+from model_folders import METADATA, model_folder
 
 from nimdrum.scoring.rows_file import PIECE_ROWS
 
@@ -232,10 +232,7 @@ def test_several_pieces_are_what_drum_score_writes(world: World) -> None:
 def test_a_models_own_hooks_see_all_rows(world: World) -> None:
     """In one call, as from `drum score`; what they ask by way of `complete` is kept in the journal all the same."""
     world.fake(line="2.x", record_requests=True)
-    model = world.folder / "model"
-    model.mkdir()
-    shutil.copy(REPOSITORY / "model-metadata.yaml", model)
-    (model / "custom.py").write_text(
+    custom_py = (
         "import os, signal\nimport nimdrum\n\n\ndef score(data, model, **kwargs):\n"
         "    answers = nimdrum.complete(['my ' + text for text in data['promptText']])\n"
         f"    if not os.path.exists({str(world.folder / 'seen')!r}):\n"
@@ -243,6 +240,7 @@ def test_a_models_own_hooks_see_all_rows(world: World) -> None:
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return answers\n"
     )
+    model = model_folder(world, {"model-metadata.yaml": METADATA, "custom.py": custom_py})
     prompts = [f"prompt {number}" for number in range(PIECE_ROWS + 1)]
     write_rows(world, prompts)
     assert run(world, "--code-dir", str(model))[0] == -signal.SIGKILL

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import pytest
 from drum_process import drum_score
 from edge_world import READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
+from model_folders import METADATA, model_folder
 from terminal import Session, session
 
 pytestmark = pytest.mark.drum
@@ -215,13 +215,11 @@ def test_parameters_reach_the_engine(world: World) -> None:
 def test_a_models_own_hooks_are_used(world: World) -> None:
     """As in `drum score`: a score of theirs in a folder of theirs."""
     world.fake()
-    model = world.folder / "model"
-    model.mkdir()
-    shutil.copy(REPOSITORY / "model-metadata.yaml", model)
-    (model / "custom.py").write_text(
+    custom_py = (
         "import nimdrum\n\n\ndef score(data, model, **kwargs):\n"
         "    return nimdrum.complete(['my ' + text for text in data['promptText']])\n"
     )
+    model = model_folder(world, {"model-metadata.yaml": METADATA, "custom.py": custom_py})
     (world.folder / "rows.csv").write_text("promptText\nhello\n")
     done = nimdrum(world, "score", "rows.csv", "--code-dir", str(model))
     assert done.returncode == 0, done.stderr
