@@ -4,7 +4,8 @@ import json
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,12 @@ def is_kept(result: Result) -> bool:
     return isinstance(result, Completion) or result.kind not in NOBODY_ANSWERED
 
 
-def as_line(entry: Entry) -> bytes:
-    """One line of JSON, with the fields of the result that say something."""
-    what = "answer" if isinstance(entry.result, Completion) else "failure"
-    document = {"row": entry.row, "asked": entry.fingerprint, what: result_as_record(entry.result)}
+def as_line(row: int, asked: str, result: Result) -> bytes:
+    """An entry as a line of JSON, with the fields of the result that say something."""
+    what = "answer" if isinstance(result, Completion) else "failure"
+    names, values_of, defaults = FIELDS[type(result)]
+    values = zip(names, values_of(result), defaults, strict=True)
+    document = {"row": row, "asked": asked, what: {name: value for name, value, default in values if value != default}}
     try:
         return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a lone surrogate, which JSON's escapes can hold
@@ -49,7 +52,7 @@ def read_line(line: bytes) -> Entry | None:
         document = _read(line)
         what = next(name for name in RESULTS if name in document)
         int(document["asked"], 16)
-        return Entry(int(document["row"]), document["asked"], result_of(what, document[what]))
+        return Entry(int(document["row"]), document["asked"], _result_of(what, document[what]))
     except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
         return None
 
@@ -69,27 +72,19 @@ def is_end(line: bytes) -> bool:
     return line.startswith(b'{"ended"')
 
 
-def result_as_record(result: Result) -> dict[str, Any]:
-    """The fields of `result` as plain JSON, without those that have their defaults."""
-    record = {}
-    for name, default in FIELDS[type(result)]:
-        value = getattr(result, name)
-        if default is MISSING or value != default:
-            record[name] = value
-    return record
-
-
-def result_of(what: str, record: dict[str, Any]) -> Result:
-    """Back from `result_as_record`. Raises TypeError or KeyError for what is none."""
+def _result_of(what: str, record: dict[str, Any]) -> Result:
+    """Raises TypeError or KeyError for what is none."""
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     return RESULTS[what](**given)
 
 
-def _default_of(field: "Field[Any]") -> Any:
-    return field.default if field.default_factory is MISSING else field.default_factory()
+def _fields_of(result: type[Result]) -> tuple[list[str], Callable[[Result], tuple[Any, ...]], list[Any]]:
+    names = [field.name for field in fields(result)]
+    return names, attrgetter(*names), [field.default for field in fields(result)]
 
 
-FIELDS = {each: [(field.name, _default_of(field)) for field in fields(each)] for each in (Completion, RowFailure)}
+FIELDS = {each: _fields_of(each) for each in (Completion, RowFailure)}
+"""Names, how to get their values, and their defaults, which are left out: no value equals that of a field without."""
 
 
 class Index:

@@ -3,7 +3,7 @@
 import hashlib
 
 from nimdrum.base.settings import Settings
-from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, chat_body, sampling_of, with_own
+from nimdrum.scoring.request import NOTHING_OWN, Own, Sampling, sampling_of, whole_body
 
 REQUEST_FORMAT = 1
 """Counts the ways in which this project has asked: a new one where the same settings begin to mean another request."""
@@ -18,13 +18,6 @@ def fingerprint(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN, split_r
     answer would be the same. Raises RecursionError where messages of the row's own are nested too deeply for JSON.
     """
     return fingerprint_of_body(whole_body(sampling, prompt, own), split_reasoning)
-
-
-def whole_body(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN) -> bytes:
-    """The request for all choices of a row at once, which is the one that is sent wherever the engine knows `n`. Raises
-    RecursionError."""
-    asked = with_own(sampling, own)
-    return chat_body(asked, prompt, asked.n, own.messages)
 
 
 def fingerprint_of_body(body: bytes, split_reasoning: bool) -> str:

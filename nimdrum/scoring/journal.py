@@ -20,8 +20,9 @@ from nimdrum.scoring.fingerprint import fingerprint_of_body
 from nimdrum.scoring.row import Result
 
 SYNC_SEC = 5.0
-LINGER_SEC = 0.005
-"""How long a result may wait for others: written together they cost a third."""
+TOGETHER = 1 / 4
+"""The share of the rows in flight that may wait to be written together, for a third of what one alone costs. A kill
+loses what is in flight anyway."""
 
 log = get_logger("score")
 
@@ -57,6 +58,11 @@ class Journal:
         """Entries of earlier runs: their rows are not asked again when they come."""
         return len(self._index)
 
+    @property
+    def waiting(self) -> int:
+        """Results that were added and are not written yet."""
+        return len(self._pending)
+
     def find(self, fingerprints: Sequence[str]) -> list[Result | None]:
         """What is known already of rows with these requests, in order; each entry is given to one row only."""
         with self._taking:
@@ -67,23 +73,22 @@ class Journal:
             results.append(entry.result if entry and entry.fingerprint == asked else None)
         return results
 
-    def add(self, row: int, body: bytes, split_reasoning: bool, result: Result) -> bool:
-        """The result of row `row`, counted from 1, whose request is `body`. True when the caller is to `flush` soon.
+    def add(self, row: int, body: bytes, split_reasoning: bool, result: Result, in_flight: int) -> None:
+        """The result of row `row`, counted from 1, whose request is `body`: written with others, soon where many rows
+        are done; for the rest call `flush` now and then, and at the end. `in_flight` are the rows that are under way.
 
         Raises JournalError when what was added before could not be written.
         """
         self.check()
-        if not is_kept(result):
-            return False
-        self._pending.append((row, body, split_reasoning, result))
-        return len(self._pending) == 1
+        if is_kept(result):
+            self._pending.append((row, body, split_reasoning, result))
+            if len(self._pending) >= in_flight * TOGETHER:
+                self.flush()
 
     def flush(self) -> None:
         """Write what was added. What goes wrong is told by `check`; what was written before stays whole."""
         pending, self._pending = self._pending, []
-        lines = b"".join(
-            as_line(Entry(row, fingerprint_of_body(body, split), result)) for row, body, split, result in pending
-        )
+        lines = b"".join(as_line(row, fingerprint_of_body(body, split), result) for row, body, split, result in pending)
         written = 0
         try:
             while written < len(lines):  # a full disk takes a part, and says so at the next try
@@ -105,7 +110,7 @@ class Journal:
         if self._error is not None:
             raise self._error
 
-    def tick(self) -> None:
+    def sync(self) -> None:
         """Have the disk take what is new, every few seconds; call it more often. Raises as `check` does."""
         self.check()
         now = self._clock()
@@ -129,17 +134,19 @@ class Journal:
         """It is not needed any more."""
         with suppress(OSError):
             self.path.unlink()
-        self.close()
+        self._let_go()
 
     def close(self) -> None:
         """Let others have it."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
-            return
-        _journals.pop(self.path, None)
         with suppress(OSError):
-            os.fsync(descriptor)
-        os.close(descriptor)
+            os.fsync(self._descriptor)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            _journals.pop(self.path, None)
+            os.close(descriptor)
 
     def _read(self) -> Iterator[tuple[Entry, int, int]]:
         """Every entry with its place. What was not written to its end is cut off."""
@@ -160,6 +167,27 @@ class Journal:
         self._size = offset
         if unreadable:
             log.warning("%d lines of the journal %s cannot be read; their rows are asked again.", unreadable, self.path)
+
+
+class NoJournal:
+    """In the place of a `Journal` where none is kept."""
+
+    kept = waiting = 0
+
+    def find(self, fingerprints: Sequence[str]) -> list[Result | None]:
+        return [None] * len(fingerprints)
+
+    def add(self, row: int, body: bytes, split_reasoning: bool, result: Result, in_flight: int) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
 
 
 _journals: dict[Path, Journal] = {}

@@ -63,3 +63,10 @@ def chat_body(sampling: Sampling, prompt: str, n: int, conversation: Sequence[Me
     if n > 1:
         body["n"] = n
     return json.dumps(body).encode()
+
+
+def whole_body(sampling: Sampling, prompt: str, own: Own = NOTHING_OWN) -> bytes:
+    """The request for all choices of a row at once, which is the one that is sent wherever the engine knows `n`. Raises
+    RecursionError."""
+    asked = with_own(sampling, own)
+    return chat_body(asked, prompt, asked.n, own.messages)

@@ -12,14 +12,14 @@ from nimdrum.base.errors import CallerGoneError
 from nimdrum.scoring.answer import Answer, Completion, RowFailure, TryAgain
 from nimdrum.scoring.budget import Budget, budget_of
 from nimdrum.scoring.columns import MESSAGES, model_of, own_columns, own_of
-from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body, whole_body
+from nimdrum.scoring.fingerprint import DIGITS, fingerprint_of_body
 from nimdrum.scoring.frame import EMPTY_PROMPT, assemble, columns_asked
-from nimdrum.scoring.journal import LINGER_SEC, Journal, journal_at
+from nimdrum.scoring.journal import Journal, NoJournal, journal_at
 from nimdrum.scoring.loop import in_loop
 from nimdrum.scoring.part import Part, current_part
 from nimdrum.scoring.progress import Progress
 from nimdrum.scoring.reader import prompts_of
-from nimdrum.scoring.request import Sampling, sampling_of
+from nimdrum.scoring.request import Own, Sampling, sampling_of, whole_body
 from nimdrum.scoring.row import Result, RowSender
 from nimdrum.scoring.rows import Call, run_rows
 from nimdrum.scoring.traffic import Traffic, traffic_to
@@ -99,17 +99,13 @@ class _Rows:
     def is_empty(self, index: int) -> bool:
         return not self.prompts[index].strip() and not (MESSAGES in self.own and self.own[MESSAGES][index].strip())
 
-    def body(self, index: int, sampling: Sampling) -> bytes | None:
-        """The row's request; None where it cannot be asked."""
+    def request(self, index: int, sampling: Sampling) -> tuple[Own, bytes] | RowFailure:
+        """What the row sets for itself, and its request for all choices at once; or why it cannot be asked."""
         own = own_of(self.own, index)
         try:
-            return None if isinstance(own, RowFailure) else whole_body(sampling, self.prompts[index], own)
+            return own if isinstance(own, RowFailure) else (own, whole_body(sampling, self.prompts[index], own))
         except RecursionError:
-            return None
-
-    def send(self, index: int, sender: RowSender, deadline: float, body: bytes | None) -> Result:
-        own = own_of(self.own, index)
-        return own if isinstance(own, RowFailure) else sender.send(self.prompts[index], deadline, own, body)
+            return RowFailure("bad_row", "messages or extra_body is nested too deeply", 400)
 
 
 def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Result]:
@@ -127,12 +123,8 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     sampling = sampling_of(settings, endpoint.model)
     journal = _journal_of(model)
     known: list[Result | None] = [None] * len(asked)
-
-    def print_of(body: bytes | None) -> str:
-        return CANNOT_BE_ASKED if body is None else fingerprint_of_body(body, settings.split_reasoning)
-
-    if journal is not None and journal.kept:
-        known = journal.find([print_of(rows.body(index, sampling)) for index in asked])
+    if journal.kept:
+        known = journal.find([_print_of(rows.request(index, sampling), settings.split_reasoning) for index in asked])
     missing = [number for number, result in enumerate(known) if result is None]
     traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
     way = _Way(traffic, caller.request_id, request_deadline)
@@ -142,20 +134,20 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
         if budget.is_over():
             return budget.skipped()
         index = asked[missing[number]]
+        request = rows.request(index, sampling)
+        if isinstance(request, RowFailure):
+            return request
+        own, body = request
         deadline = min(time.monotonic() + settings.row_timeout_sec, request_deadline, budget.deadline)
-        body = None if journal is None else rows.body(index, sampling)
-        result = rows.send(index, sender, deadline, body)
+        result = sender.send(rows.prompts[index], deadline, own, body)
         if isinstance(result, RowFailure) and result.kind == "timed_out" and time.monotonic() >= budget.deadline:
             return budget.skipped()
-        row = part.first + index + 1
-        if body is not None and journal is not None and journal.add(row, body, settings.split_reasoning, result):
-            gevent.spawn_later(LINGER_SEC, journal.flush)
+        journal.add(part.first + index + 1, body, settings.split_reasoning, result, traffic.window.in_flight)
         return result
 
     def end() -> None:
         traffic.end(call)
-        if journal is not None:
-            journal.flush()
+        journal.flush()
         if not model.hosting.server:
             traffic.close_idle()  # DRUM opens the answers' file next
 
@@ -174,8 +166,9 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     def tick() -> None:
         progress.tick()
         counted.tell(COUNT_EVERY_SEC)
-        if journal is not None:
-            journal.tick()
+        if journal.waiting:
+            in_loop(journal.flush)
+        journal.sync()
         if gone():
             raise CallerGoneError
 
@@ -184,16 +177,20 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     finally:
         progress.close()
         counted.tell()
-    if journal is not None:
-        journal.check()
+    journal.check()
     for number, result in zip(missing, fresh, strict=True):
         known[number] = result
     return [result for result in known if result is not None]
 
 
-def _journal_of(model: Model) -> Journal | None:
+def _journal_of(model: Model) -> Journal | NoJournal:
     """Servers keep none: their callers have the answers, and several processes would share it."""
-    return None if model.settings.journal is None or model.hosting.server else journal_at(model.settings.journal)
+    kept = None if model.hosting.server else model.settings.journal
+    return NoJournal() if kept is None else journal_at(kept)
+
+
+def _print_of(request: tuple[Own, bytes] | RowFailure, split_reasoning: bool) -> str:
+    return CANNOT_BE_ASKED if isinstance(request, RowFailure) else fingerprint_of_body(request[1], split_reasoning)
 
 
 def _measure(model: Model, endpoint: Endpoint, asked: str, result: Result) -> None:

@@ -26,7 +26,7 @@ ROWS = int(os.environ.get("NIMDRUM_RESUME_ROWS", "3000"))
 KILLS = int(os.environ.get("NIMDRUM_RESUME_KILLS", "4"))
 SEED = int(os.environ.get("NIMDRUM_RESUME_SEED", "20261130"))
 IN_FLIGHT = 4
-"""What a kill loses, and as many that were done in the last milliseconds. With so many kills in so few rows it must be
+"""What a kill loses; with so few in flight each row is written at once. With so many kills in so few rows it must be
 small for the bound below."""
 WHAT = ("command", "all of it", "engine", "supervisor")
 MOST_TWICE = 0.01

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,8 +40,7 @@ def nothing_stays_open() -> Iterator[None]:
 
 def add(journal: Journal, row: int, number: int, result: Completion | RowFailure) -> None:
     """In the file when it returns."""
-    if journal.add(row, BODIES[number], False, result):
-        journal.flush()
+    journal.add(row, BODIES[number], False, result, in_flight=1)
 
 
 def again(journal: Journal, retry_failed: bool = False) -> Journal:
@@ -70,7 +70,7 @@ results = st.one_of(
 @given(st.integers(1, 10**7), results)
 def test_a_line_reads_back(row: int, result: Completion | RowFailure) -> None:
     """Every result, whatever is in its texts, is one line of JSON, and the same again; also what is not compared."""
-    line = as_line(Entry(row, PRINTS[0], result))
+    line = as_line(row, PRINTS[0], result)
     assert line.count(b"\n") == 1
     read = read_line(line)
     assert read is not None
@@ -129,6 +129,20 @@ def test_rows_with_one_request_have_an_answer_each(tmp_path: Path) -> None:
     assert journal.find([PRINTS[0]]) == [None]
 
 
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=60))
+def test_what_a_kill_loses(in_flight: list[int]) -> None:
+    """Of what is done, never more than a quarter of what is in flight; nothing once it was flushed."""
+    with tempfile.TemporaryDirectory() as folder:
+        journal = journal_at(Path(folder) / "j")
+        for row, each in enumerate(in_flight, start=1):
+            journal.add(row, b"", False, answer("x"), each)
+            assert journal.waiting < each / 4
+            assert journal.path.read_bytes().count(b"\n") == 1 + row - journal.waiting
+        journal.flush()
+        assert journal.path.read_bytes().count(b"\n") == 1 + len(in_flight)
+        journal.remove()
+
+
 def test_failed_rows(tmp_path: Path) -> None:
     """They stay failed until somebody wants them asked again; an answer that came then counts, and not the failure."""
     journal = journal_at(tmp_path / "j")
@@ -174,7 +188,7 @@ def test_cut_anywhere(tmp_path: Path) -> None:
 def test_lines_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After a power cut a file may hold zeros: one warning, and the other rows count."""
     path = tmp_path / "j"
-    line = as_line(Entry(1, PRINTS[0], answer("x")))
+    line = as_line(1, PRINTS[0], answer("x"))
     path.write_bytes(HEADER + b"\0\0\0\n" + b'{"row": 1}\n' + line.replace(b'"asked":"', b'"asked":"z') + line)
     assert journal_at(path).find([PRINTS[0]]) == [answer("x")]
     assert "3 lines of the journal" in caplog.text
@@ -220,8 +234,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         f"journal = journal_at(Path({str(path)!r}))\n"
         "for row in range(1, 100):\n"
-        "    journal.add(row, b'%d' % row, False, Completion(('x' * 50,), 'stop', 1, 1))\n"
-        "    journal.flush()\n"
+        "    journal.add(row, b'%d' % row, False, Completion(('x' * 50,), 'stop', 1, 1), in_flight=1)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110)
     assert done.returncode == 1
@@ -242,5 +255,5 @@ def test_the_disk_has_it_after_a_while(tmp_path: Path, monkeypatch: pytest.Monke
         now[0] = float(second)
         if second < 7:
             add(journal, second + 1, second, answer("x"))
-        journal.tick()
+        journal.sync()
     assert len(synced) == 2

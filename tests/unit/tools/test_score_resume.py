@@ -29,8 +29,7 @@ def opened(output: Path | None, resume: bool = False, retry_failed: bool = False
 
 def with_an_answer(output: Path) -> Journal:
     journal = opened(output)
-    journal.add(1, b"{}", False, Completion(("x",), "stop", 1, 1))
-    journal.flush()
+    journal.add(1, b"{}", False, Completion(("x",), "stop", 1, 1), in_flight=1)
     return journal
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nimdrum.base.errors import BadInputError
 from nimdrum.scoring.answer import Completion, RowFailure
-from nimdrum.scoring.entries import HEADER, Entry, as_line
+from nimdrum.scoring.entries import HEADER, as_line
 from nimdrum.tools.show import MOST_LINES, render
 
 
@@ -138,10 +138,10 @@ def test_an_answer_that_was_cut_is_marked() -> None:
 def test_a_journal() -> None:
     """By the number of the row; its last entry counts, and what is missing says so. A torn last line is none."""
     lines = [
-        as_line(Entry(2, "0" * 32, RowFailure("refused", "no", 400))),
-        as_line(Entry(3, "0" * 32, Completion(("three",), "length", 1, 1))),
-        as_line(Entry(2, "0" * 32, Completion(("two",), "stop", 1, 1))),
-        as_line(Entry(1, "0" * 32, Completion(("one",), "stop", 1, 1)))[:-5],
+        as_line(2, "0" * 32, RowFailure("refused", "no", 400)),
+        as_line(3, "0" * 32, Completion(("three",), "length", 1, 1)),
+        as_line(2, "0" * 32, Completion(("two",), "stop", 1, 1)),
+        as_line(1, "0" * 32, Completion(("one",), "stop", 1, 1))[:-5],
     ]
     prompts = written(["promptText"], ["a"], ["b"], ["c"])
     shown = render(prompts, HEADER + b"".join(lines), "promptText", 60)
