@@ -43,7 +43,7 @@ KINDS = (
     "engine_down",
     "timed_out",
 )
-ROW = re.compile(r"row (\d+ of \d+)")
+ROW = re.compile(r"row (\d{3} of \d{5})")  # whole: an engine may cut its answer within a number
 
 
 def made_up(number: int) -> list[tuple[str, Made]]:
