@@ -1,7 +1,8 @@
 """A batch's journal: each row's result is in a file when its answer counts, so the next run asks only for the rest.
 
-One process at a time has it (`flock`). A row is written some milliseconds after it is done, which outlives this process
-whatever ends it; the disk has it some seconds later, which matters when the machine goes down (docs/decisions/0016).
+One process at a time has it (`flock`). A row is written in less than a second after it is done, which outlives this
+process whatever ends it; the disk has it some seconds later, which matters when the machine goes down
+(docs/decisions/0016).
 """
 
 import fcntl
