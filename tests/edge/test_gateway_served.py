@@ -13,6 +13,7 @@ import trustme
 from drum_process import drum_server, parameters
 from edge_world import READY_SEC, World
 from elsewhere import elsewhere
+from fake_nim.run import wait_for
 from shell import Shell
 from test_drum_server import MODES, predict
 from test_gateway import CREDENTIAL, WRONG_KEY, ca, pem_of, secured  # noqa: F401 - a fixture
@@ -41,7 +42,7 @@ def test_every_server_mode_over_https(world: World, ca: trustme.CA, mode: dict[s
             assert [each.id for each in client.models.list()] == ["llama"]
             version = requests.get(f"{drum.url}/nim/v1/version", timeout=READY_SEC)
             assert version.json() == {"release": "elsewhere"}
-            assert drum.wait_health(200).json()["endpoints"] == "2 of 2 endpoints answer"
+            wait_for(lambda: drum.wait_health(200).json()["endpoints"] == "2 of 2 endpoints answer", READY_SEC)
             page = requests.get(f"{drum.url}/metrics", timeout=READY_SEC).text
             assert f'gateway_endpoint_up{{endpoint="{engine.url}"}} 1' in page
             assert "nimdrum_engine_metrics_up 1" in page
