@@ -154,9 +154,10 @@ def markers() -> set[str]:
 
 def _marked() -> Iterator[tuple[psutil.Process, str]]:
     """Processes of engines, with their markers; this one is never among them."""
-    for process in psutil.process_iter():
+    for pid in psutil.pids():  # process_iter keeps what it has seen, and would not signal the next one with its number
         with contextlib.suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and (marker := process.environ().get(MARKER)):
+            process = psutil.Process(pid)
+            if pid != os.getpid() and (marker := process.environ().get(MARKER)):
                 yield process, marker
 
 
