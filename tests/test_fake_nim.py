@@ -524,8 +524,9 @@ def test_health_is_slow_only_under_load(tmp_path: Path) -> None:
     with fake_nim(tmp_path, config) as fake:
         with in_flight(fake, "hang"):
             wait_for_load(fake, 1, 0)
-            connection = http.client.HTTPConnection(HOST, fake.port, timeout=0.2)
+            connection = http.client.HTTPConnection(HOST, fake.port, timeout=DEADLINE_SEC)
             connection.request("GET", "/v1/health/ready")
+            connection.sock.settimeout(0.2)
             with pytest.raises(TimeoutError):
                 connection.getresponse()
             connection.close()

@@ -218,7 +218,7 @@ def try_answer(drum: Drum) -> str:
 def test_a_request_over_the_workers_time(world: World, case: Case, mode: dict[str, Any], action: Any) -> None:
     """Rows that would outlast DRUM's worker time-out end as row errors before the worker is killed."""
     fake(world, hang_prompts_containing="hang")
-    with drum_server(world, **mode, DRUM_CLIENT_REQUEST_TIMEOUT=8) as drum:
+    with drum_server(world, **mode, DRUM_CLIENT_REQUEST_TIMEOUT=20) as drum:
         drum.wait_health(200)
         rows = {"X": ("x.csv", "promptText\nhello\nhang\n")}
         reply = requests.post(f"{drum.url}/predict/", files=rows, timeout=READY_SEC).json()
@@ -233,7 +233,7 @@ def test_a_request_over_the_workers_time(world: World, case: Case, mode: dict[st
 @cases(SERVERS, {"SIGTERM in a request": {}})
 def test_a_request_in_flight_at_sigterm(world: World, case: Case, mode: dict[str, Any], action: Any) -> None:
     """gunicorn finishes the request; werkzeug drops it. The engine outlives the request and no more."""
-    fake(world, answer_tokens=1, seconds_per_token=2, record_requests=True)
+    fake(world, answer_tokens=1, seconds_per_token=5, record_requests=True)
     with drum_server(world, **mode) as drum:
         drum.wait_health(200)
         outcome: list[str] = []

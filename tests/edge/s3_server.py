@@ -202,7 +202,7 @@ class Faulty:
         return self._send(asked, body, "bytes_per_sec" in faults, cut_at)
 
     def _send(self, asked: dict[str, Any], body: bytes, slow: bool, cut_at: int) -> Iterator[bytes]:
-        sent = 0
+        sent, piece = 0, b""
         try:
             with self._turn if slow else contextlib.nullcontext():
                 for start in range(0, len(body), PIECE):
@@ -211,10 +211,14 @@ class Faulty:
                         raise ConnectionAbortedError("cut")
                     if slow:
                         self._take_time(len(piece))
+                    if start + PIECE >= len(body):  # whoever has the last one finds it written down
+                        sent = len(body)
+                        break
                     yield piece
                     sent += len(piece)
         finally:
             self._write_down({**asked, "bytes": sent})
+        yield piece
 
     def _take_time(self, count: int) -> None:
         """As long as so many bytes may take, or until the fault is switched off: the next test must not wait for it."""

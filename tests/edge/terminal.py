@@ -40,6 +40,7 @@ class Session:
         """Until `until` is shown, or without it until the command has ended. AssertionError when it takes too long."""
         deadline = time.monotonic() + timeout_sec
         while time.monotonic() < deadline:
+            had_ended = self.process.poll() is not None  # asked before the look: it may print and end right after one
             ready, _, _ = select.select([self.descriptor], [], [], POLL_SEC)
             piece = b""
             if ready:
@@ -47,7 +48,7 @@ class Session:
                     piece = os.read(self.descriptor, READ_BYTES)
                 if not piece:
                     return
-            elif self.process.poll() is not None:
+            elif had_ended:
                 return
             self.raw += piece
             self._stream.feed(piece)

@@ -235,7 +235,7 @@ def test_an_endpoint_may_have_another_name_for_the_model(world: World) -> None:
         assert_all_answered(score_frame(frame_of(200), model))
         assert second.record()["answered"] > 0
         assert "chats" not in third.record()
-        assert "lists other, not llama" in told_by_health(model)
+        wait_for(lambda: "lists other, not llama" in told_by_health(model), READY_SEC)
 
 
 def test_an_endpoint_that_promises_its_answers(world: World) -> None:

@@ -138,7 +138,7 @@ def test_callers_that_leave_and_an_engine_that_dies(world: World, worker_class: 
         for left, stream in enumerate((False, True), start=1):
             leave(world, drum, "/v1/chat/completions", "application/json", json.dumps({**ASK, "stream": stream}))
             wait_for(lambda left=left: len(asked(world)) == left, READY_SEC)  # type: ignore[misc]
-        leave(world, drum, "/predict/", "text/csv", "promptText\nrow one\nrow two\n")
+        leave(world, drum, "/predict/", "text/csv", "promptText\nrow one\nrow two\n", at_work=2)
         wait_for(lambda: len(asked(world)) == 4, READY_SEC)
         assert [request["complete"] for request in asked(world)] == [False] * 4
         with pytest.raises(openai.APIError, match="broke off") as broken:
@@ -153,21 +153,21 @@ def test_callers_that_leave_and_an_engine_that_dies(world: World, worker_class: 
         assert len(world.starts()) == 2
 
 
-def leave(world: World, drum: Drum, path: str, content_type: str, text: str) -> None:
-    """Send a request and hang up once the engine works on it, in a stream after its first event."""
+def leave(world: World, drum: Drum, path: str, content_type: str, text: str, at_work: int = 1) -> None:
+    """Send a request and hang up once the engine works on it (on all its rows), in a stream after its first event."""
     where = urlsplit(drum.url)
     with socket.create_connection((where.hostname or "", where.port or 0), timeout=READY_SEC) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(text)}\r\n\r\n"
         connection.sendall((head + text).encode())
         if '"stream": true' in text:
             connection.recv(1000)
-        wait_for(lambda: works(world), READY_SEC)
+        wait_for(lambda: running(world) >= at_work, READY_SEC)
 
 
-def works(world: World) -> bool:
-    """Whether the engine has a running request."""
+def running(world: World) -> float:
+    """How many requests the engine works on."""
     (path,) = world.state_root.glob("*/state.json")
     state = read_state(path)
     assert state is not None
     page = requests.get(f"{state.url}/v1/metrics", timeout=READY_SEC).text
-    return any(line.startswith("vllm:num_requests_running") and not line.endswith(" 0.0") for line in page.splitlines())
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith("vllm:num_requests_running"))

@@ -303,7 +303,7 @@ def test_health_during_a_long_load_model(world: World) -> None:
             took.append(time.monotonic() - began)
             assert message.startswith("FETCHING for "), message
         assert min(took) < 0.05, took
-        assert "[load_model] fetched 3 of 7 files" in server.printed
+        server.wait_for_line("[load_model] fetched 3 of 7 files")
         assert not world.starts()
         go_on.touch()
         server.wait_health(200)
@@ -351,6 +351,7 @@ def load_model(code_dir):
     credential = {"credentialType": "api_token", "apiToken": KEY}
     with start_server(world, model_folder(world, {"custom.py": code}), MY_STORE=credential) as server:
         assert sentence in server.wait_health(513).json()["message"]
+        server.wait_for_line("[load_model] begun")  # which another thread writes than the state
         assert server.printed.count("[load_model] begun") == 1
     assert not world.starts()
 

@@ -24,7 +24,7 @@ def test_a_killed_engine_comes_back(world: World) -> None:
     before = _state(world)
     assert before.engine_pid is not None
     os.kill(before.engine_pid, signal.SIGKILL)
-    wait_for(lambda: _state(world).phase is not Phase.RUNNING, READY_SEC)
+    wait_for(lambda: (now := _state(world)).phase is not Phase.RUNNING or now.restarts == 1, READY_SEC)
     model.ready(READY_SEC)
     after = _state(world)
     assert after.engine_pid != before.engine_pid

@@ -99,7 +99,7 @@ def test_a_hanging_row_times_out_alone(world: World) -> None:
     """A row that is never answered ends at its own deadline; the others are answered."""
     world.fake(hang_prompts_containing="hang")
     asked = prompts(10, "hang", at=3)
-    out = score_frame(frame_of(asked), world.ready_model(row_timeout_sec=2))
+    out = score_frame(frame_of(asked), world.ready_model(row_timeout_sec=10))
     assert out["row_error"][3].startswith("timed_out: ")
     assert out["resultText"].tolist()[4:] == echoes(asked[4:])
 
@@ -204,11 +204,11 @@ def test_gaps_in_the_index_do_not_matter(world: World) -> None:
 
 
 def test_a_batch_may_take_longer_than_a_row(world: World) -> None:
-    """Where a worker may be busy for 60 s, rows that need 0.5 s each, one at a time, are all answered with 2 s a row."""
+    """Where a worker may be busy for 60 s, rows that need 0.5 s each, one at a time, are all answered with 8 s a row."""
     world.fake(prefill_sec=0.5)
-    model = world.ready_model(row_timeout_sec=2, max_concurrency=1)
+    model = world.ready_model(row_timeout_sec=8, max_concurrency=1)
     model.hosting = dataclasses.replace(model.hosting, request_timeout_sec=60)
-    out = score_frame(frame_of(prompts(12)), model)
+    out = score_frame(frame_of(prompts(20)), model)
     assert set(out["row_error"]) == {""}
 
 
@@ -216,8 +216,8 @@ def test_a_batch_ends_before_its_worker_is_killed(world: World) -> None:
     """What is not answered by then is a row error, and the answers that are there are kept."""
     world.fake(prefill_sec=0.5)
     model = world.ready_model(row_timeout_sec=600, max_concurrency=1)
-    model.hosting = dataclasses.replace(model.hosting, request_timeout_sec=7)
-    out = score_frame(frame_of(prompts(12)), model)
+    model.hosting = dataclasses.replace(model.hosting, request_timeout_sec=13)  # 8 s without the margin
+    out = score_frame(frame_of(prompts(24)), model)
     errors = [error.partition(":")[0] for error in out["row_error"]]
     assert errors[0] == ""
     assert errors[-1] == "timed_out"
@@ -240,7 +240,7 @@ def test_a_time_limit_keeps_what_is_answered(world: World) -> None:
     """Rows that are under way at the limit are cut and, as those that never began, skipped."""
     world.fake(hang_prompts_containing="never answered", record_requests=True)
     asked = [*prompts(10), *["never answered"] * 30]
-    out = score_frame(frame_of(asked), world.ready_model(max_concurrency=8, batch_time_limit_sec=3))
+    out = score_frame(frame_of(asked), world.ready_model(max_concurrency=8, batch_time_limit_sec=10))
     assert out["resultText"].tolist() == [*echoes(asked[:10]), *[""] * 30]
-    assert out["row_error"][10:].str.startswith("skipped: batch_time_limit_sec (3) was over").all()
+    assert out["row_error"][10:].str.startswith("skipped: batch_time_limit_sec (10) was over").all()
     assert len(world.requests()) < 40

@@ -1,5 +1,6 @@
 """The folder that an engine's processes share: full, stale, gone, or watched by nobody any more."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,8 +44,8 @@ def test_a_full_disk_does_not_end_an_engine(world: World) -> None:
     """The supervisor goes on, restarts included, and what it could not write is written when there is room again."""
     world.fake()
     model = world.ready_model(max_watchdog_backoff_sec=1)
-    before = now(world)
-    blocks = block_writing(model.attachment.run_dir.path, before.supervisor_pid)
+    blocks = block_writing(model.attachment.run_dir.path, now(world).supervisor_pid)
+    before = now(world)  # the last that it wrote
     assert before.engine_pid is not None
     os.kill(before.engine_pid, signal.SIGKILL)
     wait_for(lambda: len(world.starts()) == 2, READY_SEC)
@@ -128,7 +129,11 @@ def test_a_folder_that_is_deleted_is_made_again(world: World, capfd: pytest.Capt
 
 def opened(process: psutil.Process) -> list[str]:
     """What its descriptors lead to; a file that is gone is called so."""
-    return [str(path.readlink()) for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_symlink()]
+    found = []
+    for path in Path(f"/proc/{process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            found.append(str(path.readlink()))
+    return found
 
 
 @pytest.mark.drum
@@ -176,7 +181,7 @@ def test_a_state_that_stays_away_ends_the_server(world: World) -> None:
     """With code 3, so that the container is replaced: health could never tell the truth again."""
     world.fake()
     run_dir = world.ready_model().attachment.run_dir
-    (run_dir.path / "state.tmp").mkdir()
+    block_writing(run_dir.path, now(world).supervisor_pid)  # or it may write the state again in between
     run_dir.state.unlink()
     run_dir.state.mkdir()
     path = {**os.environ, "PYTHONPATH": str(REPOSITORY / "tests")}

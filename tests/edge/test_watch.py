@@ -56,7 +56,8 @@ def test_an_engine_that_prints_its_environment_tells_no_secret(world: World) -> 
     script.write_text(script.read_text().replace("exec ", "env\nexec "))
     model = world.ready_model()
     log = model.attachment.run_dir.log
-    wait_for(lambda: log.exists() and "NIM_STORE=AccountName=me;" in log.read_text(), READY_SEC)
+    printed = ("NIM_STORE=AccountName=me;", "HTTPS_PROXY=", "Application startup complete")  # the last comes after all
+    wait_for(lambda: log.exists() and all(words in log.read_text() for words in printed), READY_SEC)
     (world.code_dir / "engine_config.json").unlink()
     shown = log.read_text() + model.attachment.run_dir.state.read_text()
     assert KEY not in shown

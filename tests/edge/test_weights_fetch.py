@@ -354,7 +354,7 @@ def test_a_disk_that_fills_up_meanwhile(s3: S3Server, tmp_path: Path) -> None:
     """Somebody else takes the room: one sentence, nothing under final names, and later it goes on."""
     files = tree(s3)
     with mounted(tmp_path / "volume", "size=60m") as folder:
-        s3.fault(bytes_per_sec=20 * MIB)
+        s3.fault(bytes_per_sec=5 * MIB)
         with fetching(s3, folder) as process:
             wait_for(lambda: s3.sent() > 0 or process.poll() is not None, DEADLINE_SEC)
             with contextlib.suppress(OSError), (folder / "other").open("wb", buffering=0) as other:
@@ -398,7 +398,7 @@ def test_ten_kills_lose_nothing_that_was_whole(s3: S3Server, target: Path) -> No
     for name, data in files.items():
         s3.put(name, data)
     s3.put_sums(files)
-    s3.fault(bytes_per_sec=150 * MIB)
+    s3.fault(bytes_per_sec=50 * MIB)
     safe: list[set[int]] = []  # before each try
     while len(safe) < 10:
         before = journaled(target)
@@ -473,8 +473,10 @@ def test_every_file_that_was_hurt_is_fetched_again(s3: S3Server, target: Path) -
 def test_two_at_once_fetch_once(s3: S3Server, target: Path) -> None:
     """Two processes for one folder: one fetches, the other waits and then has it too."""
     files = tree(s3)
-    s3.fault(bytes_per_sec=30 * MIB)
+    s3.fault(bytes_per_sec=1 * MIB)
     with fetching(s3, target) as first, fetching(s3, target) as second:
+        wait_for(lambda: "weights.waiting" in printed(target), DEADLINE_SEC)
+        s3.fault()
         assert (first.wait(DEADLINE_SEC), second.wait(DEADLINE_SEC)) == (0, 0)
     assert found(target) == files
     assert s3.sent() == sum(map(len, files.values()))

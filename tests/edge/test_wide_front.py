@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from edge_world import READY_SEC, World
+from fake_nim.run import wait_for
 
 from nimdrum.base.errors import EngineStartError
 from nimdrum.engines.nim import KIND, plan_nim
@@ -34,7 +35,8 @@ def test_a_wide_machine_starts_several(world: World) -> None:
     model = world.ready_model(WIDE, engine="nim")
     assert passed(world) == ["--api-server-count 4"]
     assert answers(model, "one", "two") == ["echo: one", "echo: two"]
-    assert "Started 4 API server processes" in model.attachment.run_dir.log.read_text()
+    log = model.attachment.run_dir.log
+    wait_for(lambda: log.exists() and "Started 4 API server processes" in log.read_text(), READY_SEC)
 
 
 def test_an_engine_that_refuses_the_flag_is_started_without(world: World) -> None:

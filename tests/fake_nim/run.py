@@ -10,6 +10,7 @@ import dataclasses
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -172,15 +173,18 @@ def wait_for(condition: Callable[[], bool], deadline_sec: float = DEADLINE_SEC) 
 
 
 def free_port() -> int:
-    """A loopback port that nothing listened on a moment ago."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A loopback port that nothing listened on a moment ago. It is below those that the kernel gives to others before
+    it is taken."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)  # Hypothesis seeds the other one
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((HOST, port))
+            return port
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a record file; empty while there is none."""
+    """The JSON lines of a record file; empty while there is none. One that is just being written does not count yet."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines()]

@@ -22,12 +22,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from nimdrum.base.errors import ChatError
 from nimdrum.base.settings import load_settings
+from nimdrum.session import counters
 from nimdrum.session.attach import Endpoint
 from nimdrum.session.caller import Caller, connection_ended
 from nimdrum.session.counters import Counters
 from nimdrum.session.exchange import Ask, Broken, CallerGone, EngineCall, Exchange, Late, Refused
 from nimdrum.supervisor.state import Phase
-from nimdrum.web import chat
+from nimdrum.web import chat, metrics
 from nimdrum.web.stream import error_of
 
 ASK = {"messages": [{"role": "user", "content": "a prompt"}]}
@@ -84,7 +85,7 @@ def test_an_answer_that_never_comes_is_late(engine: Engine) -> None:  # noqa: F8
     with pytest.raises(Late):
         Exchange(endpoint(engine), Ask("GET", "/"), 0.2)
     engine.reply = stream_for_ever
-    trickling = Exchange(endpoint(engine), Ask("GET", "/"), 0.5)
+    trickling = Exchange(endpoint(engine), Ask("GET", "/"), 3)  # the head must come in time
     with pytest.raises(Late):
         trickling.read()
     trickling.close()
@@ -131,11 +132,14 @@ def test_half_an_answer_is_broken(engine: Engine) -> None:  # noqa: F811
 
     for reply in (short, chunked):
         engine.reply = reply
-        with pytest.raises(Broken), contextlib.closing(Exchange(endpoint(engine), Ask("GET", "/"), 5)) as exchange:
+        with (
+            pytest.raises(Broken),
+            contextlib.closing(Exchange(endpoint(engine), Ask("GET", "/"), LIMIT_SEC)) as exchange,
+        ):
             exchange.read()
     engine.reply = nothing
     with pytest.raises(Broken):
-        Exchange(endpoint(engine), Ask("GET", "/"), 5)
+        Exchange(endpoint(engine), Ask("GET", "/"), LIMIT_SEC)
 
 
 def test_what_was_not_sent_is_sent_to_where_the_engine_is_by_then(face: Face, engine: Engine) -> None:  # noqa: F811
@@ -407,8 +411,13 @@ def test_a_500_of_drum_shows_nothing_internal(face: Face) -> None:  # noqa: F811
 # --- Metrics ---
 
 
-def test_metrics_are_ours_and_the_engines(face: Face, engine: Engine) -> None:  # noqa: F811
+def test_metrics_are_ours_and_the_engines(
+    face: Face,  # noqa: F811
+    engine: Engine,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One valid page; without the engine's part while it does not run, or when it does not answer."""
+    monkeypatch.setattr(metrics, "ENGINE_TIMEOUT_SEC", LIMIT_SEC)  # a busy machine is no engine without metrics
     parser = pytest.importorskip("prometheus_client.parser")
     engine.reply = lambda handler: answer(handler, b"# TYPE vllm:x gauge\nvllm:x 1\nrubbish here <\n")
     client = face.client()
@@ -430,8 +439,9 @@ def _add(path: Path, times: int) -> None:
         Counters(path).add({("nimdrum_rows_total", ()): 1.0})
 
 
-def test_all_processes_count_together(tmp_path: Path) -> None:
+def test_all_processes_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """gunicorn's workers and werkzeug's forks add to the same numbers; nothing is lost. A broken file begins anew."""
+    monkeypatch.setattr(counters, "LOCK_TIMEOUT_SEC", LIMIT_SEC)  # after a second a count is given up, also on purpose
     path = tmp_path / "counters.json"
     workers = [multiprocessing.get_context("fork").Process(target=_add, args=(path, 50)) for _ in range(3)]
     for worker in workers:

@@ -30,9 +30,9 @@ def test_a_certificate_that_is_not_trusted_is_named() -> None:
 def test_a_fetch_that_is_given_up_says_what_the_store_said() -> None:
     """Where the store never answers, its last trouble is the cause; where it is only silent, that is said."""
     watch = ProgressWatch([], [], {}, lambda *_args, **_fields: None, lambda: False, stall_timeout_sec=0.0)
-    with pytest.raises(WeightsError, match=r"^No byte came for 0 s\..*stands still"):
+    with pytest.raises(WeightsError, match=r"^No byte came for \d+ s\..*stands still"):
         watch.look(Progress())
-    with pytest.raises(WeightsError, match=r"^No byte came for 0 s\..*Connection refused"):
+    with pytest.raises(WeightsError, match=r"^No byte came for \d+ s\..*Connection refused"):
         watch.look(Progress(trouble="The store of s3://b/x cannot be reached, or broke off: Connection refused."))
 
 
