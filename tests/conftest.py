@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from nimdrum.system.process import MARKER
+
+settings.register_profile("any-machine", settings.default, deadline=None)
+settings.load_profile("any-machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

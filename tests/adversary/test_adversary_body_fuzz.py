@@ -135,7 +135,7 @@ def fuzz(seen: collections.Counter[str], bodies: st.SearchStrategy[bytes], send:
     """`send` says what became of a body, and fails where it may not."""
 
     @seed(SEED)
-    @settings(max_examples=BODIES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=BODIES, database=None, suppress_health_check=list(HealthCheck))
     @given(bodies)
     def look(body: bytes) -> None:
         seen[send(body)] += 1

@@ -54,7 +54,6 @@ def made_up(number: int) -> list[tuple[str, Made]]:
     @seed(SEED + number)
     @settings(
         max_examples=BATCH,
-        deadline=None,
         database=None,
         phases=[Phase.generate],  # a smaller answer would meet a process that the first one has changed
         suppress_health_check=list(HealthCheck),

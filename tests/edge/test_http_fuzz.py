@@ -148,7 +148,6 @@ def test_nothing_internal_is_answered_and_the_server_lives(world: World) -> None
 
         @settings(
             max_examples=REQUESTS,
-            deadline=None,
             database=None,
             phases=[Phase.generate],  # a smaller case would be sent to a server that the first one has changed
             derandomize=REQUESTS < 10_000,

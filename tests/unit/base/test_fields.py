@@ -85,7 +85,7 @@ def test_a_column_has_the_bounds_of_its_parameter(name: str) -> None:
     assert (parameter.minimum, parameter.maximum) == bounds
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(FIELDS)), st.text() | st.sampled_from(['{"a": 1}', "[]", "[{}]", "1", '["a"]']))
 def test_any_text_is_read_or_refused_in_words(name: str, text: str) -> None:
     """And what is read can be sent."""

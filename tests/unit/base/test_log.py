@@ -34,7 +34,7 @@ def test_an_event_as_text(fields: dict[str, object], line: str) -> None:
     assert format_event("engine.ready", fields) == line
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(alphabet=st.sampled_from('ab ="\\\n\r\t'), max_size=8))
 def test_an_event_is_one_line(value: str) -> None:
     """What an engine or a user wrote cannot begin a line of its own in the log."""

@@ -48,7 +48,7 @@ def test_missing_marks_are_named(text: str) -> None:
     assert END in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(), st.text(), st.text(), st.text())
 def test_everything_else_stays(before: str, old: str, after: str, new: str) -> None:
     """Whatever the file holds."""

@@ -85,7 +85,7 @@ def test_what_is_no_number_in_bounds_is_refused(wrong: object) -> None:
     assert "a number from 0 to 100" in text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.floats(0, 100))
 def test_a_number_in_bounds_keeps_its_value_in_every_form(number: float) -> None:
     """As a float or written as text: equal to what was given, and an int exactly when it is whole."""
@@ -144,7 +144,7 @@ def test_a_wrong_credential_is_refused_without_its_value(wrong: object) -> None:
     assert "1234567" not in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([NUMBER, SWITCH, TEXT, CREDENTIAL]), JSON)
 def test_any_json_value_is_converted_or_refused(parameter: Parameter, value: object) -> None:
     """Whatever JSON the platform could send: a value of the parameter's type, or SettingsError with its name."""

@@ -67,7 +67,7 @@ def test_redact(text: str, secrets: list[str], redacted: str) -> None:
     assert redact(text, secrets) == redacted
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(alphabet="abcd", min_size=3, max_size=6), min_size=1, max_size=3), st.data())
 def test_nothing_of_a_secret_is_left(secrets: list[str], data: st.DataObject) -> None:
     """Secrets set apart by other text leave nothing but masks and that text, whatever their order."""

@@ -266,7 +266,7 @@ def test_variables_for_what_nothing_defines(tmp_path: Path) -> None:
     ]
 
 
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=100)
 @given(
     st.sampled_from(sorted(PARAMETERS)),
     st.booleans()

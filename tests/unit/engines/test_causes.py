@@ -186,7 +186,7 @@ def test_a_long_last_line_is_cut() -> None:
     assert len(find_cause(["x" * 5000], 1).sentence) < 500
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=40), max_size=10), st.none() | st.integers(-300, 300))
 def test_there_is_always_a_cause(lines: list[str], exit_code: int | None) -> None:
     """Any log and any exit code: one of the known causes or the unknown one."""

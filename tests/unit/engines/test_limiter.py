@@ -182,7 +182,7 @@ SAMPLES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(SAMPLES, max_size=30), st.integers(1, 4096))
 def test_it_never_leaves_its_bounds(samples: list[Sample], ceiling: int) -> None:
     """Whatever is seen: at least one row, never more than the user or the engine allows."""

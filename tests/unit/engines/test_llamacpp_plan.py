@@ -94,7 +94,7 @@ def test_the_model_file_is_found_where_the_packages_are() -> None:
     assert found is None or (found.suffix == ".gguf" and found.is_file())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 512))
 def test_slots_grow_with_the_cores_within_bounds(cores: int) -> None:
     """Never fewer than 4, never more than 32, never fewer for more cores."""

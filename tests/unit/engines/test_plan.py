@@ -38,7 +38,7 @@ def test_json_round_trip() -> None:
     assert EnginePlan.from_json(PLAN.to_json()) == PLAN
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.builds(
         EnginePlan,

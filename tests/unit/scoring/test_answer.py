@@ -376,21 +376,21 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STATUSES, st.binary(max_size=80), st.text(max_size=10))
 def test_any_bytes_have_a_meaning(status: int, body: bytes, after: str) -> None:
     """Never an exception, whatever comes."""
     check(read_answer(status, {"retry-after": after}, body))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STATUSES, VALUES)
 def test_any_json_has_a_meaning(status: int, body: Any) -> None:
     """Errors of every shape, with every character."""
     check(ask(status, body))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -406,7 +406,7 @@ def test_any_completion_has_a_meaning(choices: list[Any], usage: Any) -> None:
     check(ask(200, {"choices": choices, "usage": usage}))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(st.characters()))
 def test_clean_text_is_utf8(text: str) -> None:
     """Good text stays as it is, and cleaning twice is cleaning once."""

@@ -76,7 +76,7 @@ def test_bad_cells_are_errors_of_their_row(cells: dict[str, str], words: str) ->
     assert len(failure.message) < 200
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.fixed_dictionaries({}, optional={name: st.text() | st.just("1") for name in COLUMNS}))
 def test_any_cell_has_a_meaning(cells: dict[str, str]) -> None:
     """Never an exception."""

@@ -209,7 +209,7 @@ def test_other_targets_are_fine(target: str) -> None:
 RESULTS = st.lists(st.sampled_from([PARIS, THREE, BLANK, REFUSED, TOO_LONG, DOWN, LIMITED, EMPTY_PROMPT]), max_size=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RESULTS, st.integers(1, 4), st.booleans())
 def test_one_row_out_for_each_row_in(results: list[Result], n: int, extra: bool) -> None:
     """Or the request fails, and then only for a row that failed; no cell is a gap but a number of tokens."""

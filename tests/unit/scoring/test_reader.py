@@ -151,7 +151,7 @@ def test_a_nested_json_value_is_its_json(value: Any) -> None:
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(1, 3).flatmap(
         lambda width: st.lists(st.lists(TEXTS, min_size=width, max_size=width), min_size=1, max_size=4)
@@ -165,7 +165,7 @@ def test_what_csv_writes_comes_back(rows: list[list[str]]) -> None:
     assert table(file.getvalue()) == (header, rows)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters='\0\r\n"'), max_size=12), max_size=5)
 )
@@ -174,7 +174,7 @@ def test_lines_without_quotes_come_back(lines: list[str]) -> None:
     assert prompts("\n".join(["promptText", *lines]) + ("\n" if lines else "")) == lines
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.text() | st.just("half \ud800"), st.text()), min_size=1, max_size=4),
     st.sampled_from([None, 2]),
@@ -185,7 +185,7 @@ def test_what_json_writes_comes_back(rows: list[tuple[str, str]], indent: int | 
     assert table(json.dumps(records, indent=indent)) == (["promptText", "id"], [list(row) for row in rows])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(["a", "a.1", "a.2", "b", ""]), min_size=2, max_size=6))
 def test_column_names_are_told_apart(header: list[str]) -> None:
     """Whatever the header repeats, no two columns have one name, and the first of a name keeps it."""
@@ -246,7 +246,7 @@ def test_what_cannot_be_read(body: bytes, status: int, words: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text('[]{}":,\n ab', max_size=30).map(str.encode))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     """A frame of text with its rows numbered from 0, or BadInputError: nothing else."""

@@ -37,7 +37,7 @@ def test_think_blocks(text: str, answer: str, thinking: str) -> None:
     assert split_thinking(text) == (answer, thinking)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text())
 def test_other_text_stays_as_it_is(text: str) -> None:
     """Without the marks nothing is touched."""

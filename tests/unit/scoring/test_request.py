@@ -52,7 +52,7 @@ def test_settings_become_sampling() -> None:
     assert sampling_of(settings, "llama") == Sampling("llama", "s", 2, {"max_tokens": 5, "temperature": 0})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text() | st.just("half \ud800"), st.text())
 def test_any_prompt_arrives(prompt: str, system: str) -> None:
     """As plain ASCII JSON, so that half a character cannot break the request."""

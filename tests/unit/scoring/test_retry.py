@@ -31,7 +31,7 @@ def test_delays(attempts: Attempts, chance: float, after_sec: float | None, dela
     assert next_delay(attempts, chance, after_sec) == delay
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WITHIN, CHANCES, st.none() | st.floats(0, 1e6))
 def test_a_delay_is_within_its_bounds(attempts: Attempts, chance: float, after_sec: float | None) -> None:
     """At least half of the step and what the engine asked for; never above the longest but for the latter."""
@@ -41,7 +41,7 @@ def test_a_delay_is_within_its_bounds(attempts: Attempts, chance: float, after_s
     assert delay <= max(LONGEST_DELAY_SEC, after_sec or 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.builds(Attempts, st.integers(0, 50), st.integers(0, 50)), CHANCES, st.none() | st.floats(0, 1e6))
 def test_it_ends(attempts: Attempts, chance: float, after_sec: float | None) -> None:
     """Exactly when one of the two budgets is used up, whatever chance and engine say."""
@@ -49,7 +49,7 @@ def test_it_ends(attempts: Attempts, chance: float, after_sec: float | None) -> 
     assert (next_delay(attempts, chance, after_sec) is None) == used_up
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(WITHIN, CHANCES)
 def test_the_next_delay_is_never_shorter(attempts: Attempts, chance: float) -> None:
     """With the same chance, one failure more waits as long or longer."""

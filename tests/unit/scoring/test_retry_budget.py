@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from nimdrum.scoring.retry import FREE_RETRIES, RETRIES_PER_ROW, RetryBudget
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 300))
 def test_there_is_an_end(rows: int) -> None:
     """A call never sends more than about twice its rows."""

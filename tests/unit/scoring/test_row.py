@@ -424,7 +424,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(STEPS, min_size=1, max_size=30),
     st.lists(

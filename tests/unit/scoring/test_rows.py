@@ -71,7 +71,7 @@ class Gauge:
         self.inside -= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 6))
 def test_results_are_in_the_order_of_the_rows(rows: int, size: int) -> None:
     """However many are in flight; each is told once."""

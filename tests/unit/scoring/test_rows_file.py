@@ -17,7 +17,7 @@ from nimdrum.scoring import rows_file
 from nimdrum.scoring.reader import read_rows
 from nimdrum.scoring.rows_file import look_through, read_body
 
-SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 cells = st.text(st.characters(codec="utf-8"), max_size=12)
 NUL = "\ue000"
 """Stands for it where Python 3.10 writes none."""

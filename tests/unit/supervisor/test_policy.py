@@ -240,7 +240,7 @@ LIVELY = st.lists(st.tuples(st.floats(0, 4000), EVENTS), max_size=40)
 ANY_LIMITS = st.builds(Limits, st.integers(0, 1000), st.floats(1, 3600), st.floats(1, 86_400))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(HISTORIES, ANY_LIMITS)
 def test_what_always_holds(events: list[tuple[float, Event]], limits: Limits) -> None:
     """Running only after Ready, starts only out of the back-off, restarts and back-off within the user's limits."""
@@ -263,7 +263,7 @@ def test_what_always_holds(events: list[tuple[float, Event]], limits: Limits) ->
             assert step.life.cause
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(HISTORIES, ANY_LIMITS)
 def test_final_phases(events: list[tuple[float, Event]], limits: Limits) -> None:
     """STOPPING is never left; FATAL is left by Stop only, and nothing is done in it."""
@@ -274,7 +274,7 @@ def test_final_phases(events: list[tuple[float, Event]], limits: Limits) -> None
             assert (step.life, step.action) == (step.before, Action.NONE)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LIVELY, HISTORIES, ANY_LIMITS)
 def test_stop_always_ends_it_once(
     before: list[tuple[float, Event]], after: list[tuple[float, Event]], limits: Limits
@@ -286,7 +286,7 @@ def test_stop_always_ends_it_once(
     assert {step.life.phase for step in history[len(before) :]} == {Phase.STOPPING}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LIVELY, ANY_LIMITS)
 def test_starts_and_cleans_take_turns(events: list[tuple[float, Event]], limits: Limits) -> None:
     """There are never two engines: between two starts the first one was cleaned away."""

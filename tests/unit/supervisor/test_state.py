@@ -36,7 +36,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert STATE.url == "http://127.0.0.1:9999"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.builds(
         EngineState,

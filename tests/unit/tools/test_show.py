@@ -101,7 +101,7 @@ def test_files_that_do_not_fit(prompts: bytes, answers: bytes, words: str) -> No
         render(prompts, answers, "promptText", 60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(*[st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.just("\n"), max_size=60)] * 3),

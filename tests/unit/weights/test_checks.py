@@ -71,7 +71,7 @@ def test_which_check_counts(scheme: str, etag: str | None, sums: dict[str, str],
     assert check_for(scheme, "x", 100 * MIB, etag, sums).kind == kind
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(USUAL_PART_SIZES), st.integers(1, 3 * 10**12))
 def test_usual_part_sizes_are_found(part_bytes: int, size: int) -> None:
     """Never more than four candidates, each of them makes that many parts, and a long upload's own is among them."""
@@ -83,7 +83,7 @@ def test_usual_part_sizes_are_found(part_bytes: int, size: int) -> None:
         assert part_bytes in found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 64), st.lists(st.integers(1, 70), min_size=1))
 def test_a_multipart_etag_in_any_pieces(data: bytes, part_bytes: int, cuts: list[int]) -> None:
     """The digest is that of S3 however the bytes arrive, and one changed bit is seen."""
