@@ -173,10 +173,7 @@ class Journal:
 class NoJournal:
     """In the place of a `Journal` where none is kept."""
 
-    kept = waiting = 0
-
-    def find(self, fingerprints: Sequence[str]) -> list[Result | None]:
-        return [None] * len(fingerprints)
+    waiting = 0
 
     def add(self, row: int, body: bytes, split_reasoning: bool, result: Result, in_flight: int) -> None:
         pass

@@ -123,7 +123,7 @@ def _answers(rows: _Rows, asked: list[int], model: Model, part: Part) -> list[Re
     sampling = sampling_of(settings, endpoint.model)
     journal = _journal_of(model)
     known: list[Result | None] = [None] * len(asked)
-    if journal.kept:
+    if isinstance(journal, Journal) and journal.kept:
         known = journal.find([_print_of(rows.request(index, sampling), settings.split_reasoning) for index in asked])
     missing = [number for number, result in enumerate(known) if result is None]
     traffic = traffic_to(model.attachment, settings.max_concurrency, settings.batch_share / 100)
