@@ -17,14 +17,14 @@ from nimdrum.base.log import event, get_logger
 from nimdrum.engines.plan import EnginePlan
 from nimdrum.supervisor.rundir import RunDir, cannot_write, create_folder, create_run_dir
 from nimdrum.supervisor.state import EngineState, Phase, read_state
-from nimdrum.supervisor.users import ROOT_LOCK, register_master
+from nimdrum.supervisor.users import ROOT_LOCK, is_used, register_master
 from nimdrum.system.locks import is_in_place, is_locked, lock, locked, unlock
 from nimdrum.system.process import sweep
 
 LEASE_MARGIN_SEC = 45.0  # a supervisor that stops its engine holds the lease for the engine's time to stop and this
 START_TIMEOUT_SEC = 30.0
 PROBE_BYTES = 16_384  # more than a state has, and less than a disk that is not full has left
-REACTION_SEC = 2.0  # a supervisor notices within a tick that nobody holds the lease any more
+REACTION_SEC = 2.0  # who ends in the same moment as we do is no user any more after this
 POLL_SEC = 0.05
 PROGRESS_EVERY_SEC = 10.0
 SHOWN_LINES = 10
@@ -130,9 +130,8 @@ class Attachment:
         self._lease = None
         began = time.monotonic()
         while (waited := time.monotonic() - began) < timeout_sec and is_locked(self.run_dir.supervisor_lock):
-            state = read_state(self.run_dir.state)
-            if waited > REACTION_SEC and state is not None and state.phase is not Phase.STOPPING:
-                return  # somebody else still uses it
+            if waited > REACTION_SEC and is_used(self.run_dir):
+                return
             time.sleep(POLL_SEC)
         self._sweep_after_a_killed_supervisor()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from nimdrum.base.errors import SupervisorError
 from nimdrum.supervisor.rundir import RunDir, cannot_write
 from nimdrum.system import process
-from nimdrum.system.locks import locked, try_lock, unlock
+from nimdrum.system.locks import is_locked, locked, try_lock, unlock
 
 HALTED = ".halted"
 
@@ -59,6 +59,14 @@ def take_if_unused(run_dir: RunDir) -> int | None:
         unlock(descriptor)
         return None
     return descriptor
+
+
+def is_used(run_dir: RunDir) -> bool:
+    """Whether some process uses the engine, or will. A supervisor that holds the lease ends, so that nobody does."""
+    if (lease := take_if_unused(run_dir)) is not None:
+        unlock(lease)
+        return False
+    return not is_locked(run_dir.lease)
 
 
 def _alive(entry: Path) -> bool:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from nimdrum.supervisor.rundir import RunDir, create_run_dir
-from nimdrum.supervisor.users import KEPT_FOLDERS, ROOT_LOCK, prune, register_master, sweep_abandoned
+from nimdrum.supervisor.users import KEPT_FOLDERS, ROOT_LOCK, is_used, prune, register_master, sweep_abandoned
 from nimdrum.system.locks import lock, locked
 from nimdrum.system.process import MARKER
 
@@ -143,3 +143,14 @@ def test_other_peoples_processes_are_not(tmp_path: Path, folder: str) -> None:
     with marked_process(tmp_path / folder) as process:
         assert sweep_abandoned(tmp_path) == []
         assert process.is_running()
+
+
+def test_who_uses_an_engine(tmp_path: Path) -> None:
+    """Who has the lease with others, and a gunicorn master. A supervisor that ends has it for itself."""
+    run_dir = create_run_dir(tmp_path / "state", name(1))
+    assert not is_used(run_dir)
+    for shared in (True, False):
+        with closing(Descriptor(lock(run_dir.lease, 0, shared=shared))):
+            assert is_used(run_dir) == shared
+    register_master(run_dir, os.getpid())
+    assert is_used(run_dir)
