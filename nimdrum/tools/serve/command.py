@@ -112,9 +112,9 @@ def _suggest(screen: "Screen", url: str) -> None:
 
 def _stop(server: "Server", screen: "Screen") -> int:
     """In order; at once when somebody cannot wait."""
-    screen.say("Stopping. Ctrl-C again does not wait for requests in flight.")
-    server.ask_to_end()
     try:
+        screen.say("Stopping. Ctrl-C again does not wait for requests in flight.")
+        server.ask_to_end()
         return server.wait()
     except (KeyboardInterrupt, SystemExit):
         server.kill()
