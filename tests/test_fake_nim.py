@@ -18,7 +18,7 @@ import pytest
 from fake_nim.bodies import ENGINE_DEAD
 from fake_nim.config import FakeNimConfig
 from fake_nim.image import build_image
-from fake_nim.run import DEADLINE_SEC, HOST, Running, fake_nim, is_fake, wait_for
+from fake_nim.run import DEADLINE_SEC, HOST, Running, fake_nim, free_port, is_fake, wait_for
 from fake_nim.text import answer
 
 CHAT = "/v1/chat/completions"
@@ -214,9 +214,7 @@ def test_start_is_recorded_and_environment_is_obeyed(tmp_path: Path) -> None:
 
 def test_2x_has_a_health_port_of_its_own_where_asked(tmp_path: Path) -> None:
     """A health port other than the server's is listened on in 2.x."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     with fake_nim(tmp_path, FakeNimConfig(line="2.x"), env={"NIM_HEALTH_PORT": str(port)}):
         connection = http.client.HTTPConnection(HOST, port, timeout=DEADLINE_SEC)
         connection.request("GET", "/v1/health/ready")

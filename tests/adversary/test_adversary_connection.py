@@ -60,7 +60,7 @@ def test_an_answer_that_names_another_request_is_not_taken(engine: RudeEngine) -
         good(connection, asked)
 
     engine.acts["crossed"] = crossed
-    client = EngineClient("127.0.0.1", engine.port)
+    client = EngineClient("127.0.0.1", engine.port, clock=lambda: 0.0)  # no connection grows old
     for number in range(3):
         assert b"echo: row %d" % number in ask(client, f"row {number}")
     assert engine.accepted == 1
@@ -72,7 +72,7 @@ def test_an_answer_that_names_another_request_is_not_taken(engine: RudeEngine) -
 
 @pytest.fixture
 def place(tmp_path, engine: RudeEngine) -> Iterator[Place]:
-    face = Face(tmp_path, max_concurrency=ROWS_AT_ONCE, row_timeout_sec=20)
+    face = Face(tmp_path, max_concurrency=ROWS_AT_ONCE, row_timeout_sec=200)
     face.runs(engine)
     made = Place(face, engine)
     made.score([f"row {i} to begin with" for i in range(50)])
@@ -81,6 +81,7 @@ def place(tmp_path, engine: RudeEngine) -> Iterator[Place]:
     face.close()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("case", ENDLESS_CASES, ids=lambda case: case.mark)
 def test_an_answer_without_an_end_costs_little(place: Place, case: Case) -> None:
     """It is given up at a size that no answer has: of memory that much, and of rows its own."""
@@ -123,9 +124,10 @@ def test_no_connection_outlives_its_use(engine: RudeEngine, tmp_path) -> None:
     with contextlib.closing(Face(tmp_path, max_concurrency=ROWS_AT_ONCE)) as face:
         face.runs(engine)
         place = Place(face, engine)
-        end = time.monotonic() + 6
+        end, most = time.monotonic() + 6, 0
         while time.monotonic() < end:
             place.score([f"row {i}" for i in range(12)])
+            most = max(most, engine.connections)
             threading.Event().wait(0.2)
-        assert engine.connections
-        wait_for(lambda: not engine.connections, DEADLINE_SEC / 2)
+        assert most
+        wait_for(lambda: not engine.connections, DEADLINE_SEC - 5)  # the engine itself would close them later

@@ -30,7 +30,7 @@ def test_a_hosted_endpoint_is_driven_at_its_limit(world: World) -> None:  # noqa
         minutes = (time.monotonic() - began) / 60
         record = engine.record()
         print(f"rows a minute: {ROWS / minutes:.1f} of {LIMIT}, refused {record['too many']} of {record['chats']}")
-        assert record["too many"] <= 2 + 0.02 * ROWS
+        assert record["too many"] <= 5 + 0.02 * ROWS
 
 
 SECONDS, SLOTS, MANY = 0.25, 16, int(os.environ.get("NIMDRUM_MANY_ROWS", "6000"))

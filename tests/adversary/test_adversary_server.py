@@ -23,7 +23,6 @@ from three_checks import Held, check_held, check_rows, held_by, with_connections
 
 pytestmark = [pytest.mark.drum, pytest.mark.xdist_group("adversary server")]
 
-HEALTH_SEC = 10.0
 LOOKS = 10
 CUT, RAW = 0, 1
 """In the place of a status: the connection was cut; a 200 that is no chat completion."""
@@ -71,13 +70,13 @@ class Server:
 
     def is_well(self) -> None:
         """Health answers, and nothing is held that was not before."""
-        assert requests.get(f"{self.drum.url}/health/", timeout=HEALTH_SEC).status_code == 200
+        assert requests.get(f"{self.drum.url}/health/", timeout=READY_SEC).status_code == 200
         check_held(self.before, self.held)
 
     def raw(self, sent: bytes) -> bytes:
         """What comes back for these bytes, until the server hangs up."""
         where = urlsplit(self.drum.url)
-        with socket.create_connection((where.hostname or "", where.port), HEALTH_SEC) as connection:
+        with socket.create_connection((where.hostname or "", where.port), READY_SEC) as connection:
             connection.sendall(sent)
             answer = b""
             while piece := connection.recv(1 << 16):

@@ -78,7 +78,7 @@ def test_the_store_is_looked_at_again(world: World, s3: S3Server) -> None:
         s3.client.delete_object(Bucket="weights", Key=f"llm/pirate/{name}")
     wait_for(lambda: seen(folder) == {"poet": b"two", "stays": b"same"}, SEEN_SEC)
     wait_for(lambda: not (folder / "pirate").exists(), SEEN_SEC)
-    reads = [json.loads(line)["key"] for line in (s3.folder / "reads.jsonl").read_text().splitlines()]
+    reads = [read["key"] for read in s3.reads()]
     assert sum(f"stays/{WEIGHTS}" in key for key in reads) == 1
     assert len(world.starts()) == 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from drum_process import Drum, drum_score
-from edge_world import KEY, REPOSITORY, World
+from edge_world import KEY, READY_SEC, REPOSITORY, World
 from fake_nim.run import wait_for
 
 pytestmark = pytest.mark.drum
@@ -140,7 +140,7 @@ def test_an_interrupted_command_leaves_nothing(
     world.fake(line="2.x", grandchildren=1, grandchildren_own_session=True, record_requests=True, **switches)
     with drum_score(world, EXAMPLES, tmp_path / "answers.csv") as drum:
         if moment == "loading":
-            wait_for(lambda: bool(world.starts()), 60)
+            wait_for(lambda: bool(world.starts()), READY_SEC)
         else:
             drum.wait_for_line("engine.attached")
         drum.process.send_signal(number)

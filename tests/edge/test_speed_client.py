@@ -116,7 +116,7 @@ class Clock:
 
 def test_a_connection_is_kept(server: Server) -> None:
     """Ten requests, one connection."""
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     for number in range(10):
         assert b"chatcmpl-" in client.send(b"%d" % number, DEADLINE_SEC, "mine").body
     assert server.connections == 1
@@ -137,7 +137,7 @@ def test_an_idle_connection_is_not_used_again(server: Server) -> None:
 def test_a_kept_connection_that_was_closed_is_no_failure(server: Server, end: Act) -> None:
     """The server closed it just as it was used, before any byte of an answer: sent once more, on a fresh one."""
     server.script = [answer, end, answer]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     assert client.send(b"1", DEADLINE_SEC).status == 200
     assert client.send(b"2", DEADLINE_SEC).status == 200
     assert server.requests == [1, 1, 2]
@@ -148,14 +148,14 @@ def test_a_fresh_connection_that_breaks_is_a_failure(server: Server, end: Act) -
     """Not sent again here: retrying is the row's business."""
     server.script = [end]
     with pytest.raises(Unreachable):
-        EngineClient("127.0.0.1", server.port).send(b"1", DEADLINE_SEC)
+        EngineClient("127.0.0.1", server.port, Clock()).send(b"1", DEADLINE_SEC)
     assert server.requests == [1]
 
 
 def test_half_an_answer_is_not_asked_for_again(server: Server) -> None:
     """The engine has done the work, and may have done it for a row that is billed."""
     server.script = [answer, half]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     client.send(b"1", DEADLINE_SEC)
     with pytest.raises(Unreachable):
         client.send(b"2", DEADLINE_SEC)
@@ -165,7 +165,7 @@ def test_half_an_answer_is_not_asked_for_again(server: Server) -> None:
 def test_both_ends_closed_is_a_failure(server: Server) -> None:
     """Once more, and not for ever."""
     server.script = [answer, close, close]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     client.send(b"1", DEADLINE_SEC)
     with pytest.raises(Unreachable):
         client.send(b"2", DEADLINE_SEC)
@@ -174,7 +174,7 @@ def test_both_ends_closed_is_a_failure(server: Server) -> None:
 def test_the_time_is_limited(server: Server) -> None:
     """Also when the server only keeps the connection open; it is not used again."""
     server.script = [silence, answer]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     with pytest.raises(TooSlow):
         client.send(b"1", 1.0)
     assert client.send(b"2", DEADLINE_SEC).status == 200
@@ -193,7 +193,7 @@ def test_a_trickle_does_not_stretch_the_time(server: Server) -> None:
     server.script = [trickle]
     try:
         with pytest.raises(TooSlow):
-            EngineClient("127.0.0.1", server.port).send(b"1", 0.5)
+            EngineClient("127.0.0.1", server.port, Clock()).send(b"1", 0.5)
     finally:
         over.set()
 
@@ -215,7 +215,7 @@ def test_a_killed_greenlet_hangs_up(server: Server) -> None:
             gone.set()
 
     server.script = [notice]
-    row = gevent.spawn(EngineClient("127.0.0.1", server.port).send, b"1", DEADLINE_SEC)
+    row = gevent.spawn(EngineClient("127.0.0.1", server.port, Clock()).send, b"1", DEADLINE_SEC)
     with gevent.Timeout(DEADLINE_SEC):
         while not server.requests:
             gevent.sleep(0.01)
@@ -226,7 +226,7 @@ def test_a_killed_greenlet_hangs_up(server: Server) -> None:
 def test_an_engine_that_names_no_ids_gets_a_connection_for_each_request(server: Server) -> None:
     """Nothing would tell whose answer it is that comes on a used one."""
     server.script = [lambda connection, id: connection.sendall(made(b"{}"))] * 3
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     for _ in range(3):
         assert client.send(b"1", DEADLINE_SEC).body == b"{}"
     assert server.requests == [1, 2, 3]
@@ -239,7 +239,7 @@ def test_an_answer_to_another_request_is_not_taken(server: Server) -> None:
         connection.sendall(made(b'{"id":"chatcmpl-of-another","choices":[]}'))
 
     server.script = [answer, late, answer]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     client.send(b"1", DEADLINE_SEC)
     assert b"of-another" not in client.send(b"2", DEADLINE_SEC).body
     assert server.requests == [1, 1, 2]
@@ -249,7 +249,7 @@ def test_an_error_is_taken_as_it_is(server: Server) -> None:
     """Errors name no ids. The connection is not used again after one."""
     refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno"
     server.script = [answer, lambda connection, id: connection.sendall(refusal), answer]
-    client = EngineClient("127.0.0.1", server.port)
+    client = EngineClient("127.0.0.1", server.port, Clock())
     assert [client.send(b"1", DEADLINE_SEC).status for _ in range(3)] == [200, 400, 200]
     assert server.requests == [1, 1, 2]
 
@@ -258,12 +258,12 @@ def test_proxies_do_not_matter(server: Server, monkeypatch: pytest.MonkeyPatch) 
     """The engine is on loopback; a proxy of the environment would swallow every prompt."""
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert EngineClient("127.0.0.1", server.port).send(b"1", DEADLINE_SEC).status == 200
+    assert EngineClient("127.0.0.1", server.port, Clock()).send(b"1", DEADLINE_SEC).status == 200
 
 
 def test_a_thousand_at_once(server: Server) -> None:
     """Each request has a connection to itself, and none fails; afterwards idle ones can be closed."""
-    client, errors = EngineClient("127.0.0.1", server.port), []
+    client, errors = EngineClient("127.0.0.1", server.port, Clock()), []
     rows = iter(range(1000))
 
     def work() -> None:

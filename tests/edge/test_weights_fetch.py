@@ -398,7 +398,7 @@ def test_ten_kills_lose_nothing_that_was_whole(s3: S3Server, target: Path) -> No
     for name, data in files.items():
         s3.put(name, data)
     s3.put_sums(files)
-    s3.fault(bytes_per_sec=50 * MIB)
+    s3.fault(bytes_per_sec=15 * MIB)
     safe: list[set[int]] = []  # before each try
     while len(safe) < 10:
         before = journaled(target)
@@ -412,7 +412,8 @@ def test_ten_kills_lose_nothing_that_was_whole(s3: S3Server, target: Path) -> No
             if process.poll() is not None:
                 break
         there = found(target)
-        assert not there or there.keys() >= files.keys(), "a final name before the tree was whole"
+        whole = there.keys() >= files.keys() or (target / STAGING / NEXT).exists()  # killed while it gave the names
+        assert not there or whole, "a final name before the tree was whole"
         if there or process.returncode == 0 or len(journaled(target)) >= 40 + 12:
             break  # all was there before the kill
     s3.fault()

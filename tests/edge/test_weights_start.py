@@ -155,9 +155,9 @@ def test_a_credential_for_the_mirror_is_given_to_nim(world: World) -> None:
 
 def test_the_fetch_is_seen_and_its_time_does_not_count(world: World, s3: S3Server) -> None:
     """FETCHING with the progress while it takes longer than startup_timeout_sec; then the engine starts as always."""
-    s3.fault(bytes_per_sec=3e6)
+    s3.fault(bytes_per_sec=1.5e6)
     world.fake(line="2.x")
-    model = world.model(**fetched(s3, startup_timeout_sec=10))
+    model = world.model(**fetched(s3, startup_timeout_sec=20))
     seen: list[EngineState] = []
 
     def ready() -> bool:
@@ -174,11 +174,11 @@ def test_the_fetch_is_seen_and_its_time_does_not_count(world: World, s3: S3Serve
 
 def test_waiting_for_a_fetch_is_not_waiting_for_the_engine(world: World, s3: S3Server) -> None:
     """`drum score` waits as long as the fetch moves, though its limit for the engine is far shorter."""
-    s3.fault(bytes_per_sec=3e6)
+    s3.fault(bytes_per_sec=1.5e6)
     world.fake(line="2.x")
     model = world.model(**fetched(s3))
     began_fetching = state_of(model).phase is Phase.FETCHING
-    assert model.attachment.wait_ready(10.0, fetch_counts=False).model == "datarobot-deployed-llm"
+    assert model.attachment.wait_ready(20.0, fetch_counts=False).model == "datarobot-deployed-llm"
     assert began_fetching
 
 
@@ -322,7 +322,7 @@ def hooks(world: World) -> Path:
 @pytest.mark.drum
 def test_a_server_says_how_far_it_is(world: World, s3: S3Server, hooks: Path) -> None:
     """503 with the progress of the fetch, then 200, with two workers and one fetch."""
-    s3.fault(bytes_per_sec=1e6)
+    s3.fault(bytes_per_sec=5e5)
     world.fake(line="2.x")
     with drum_server(world, worker_class="sync", workers=2, code_dir=hooks, **fetched_parameters(s3)) as drum:
         fetching: list[str] = []

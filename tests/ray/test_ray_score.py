@@ -52,7 +52,7 @@ def test_a_node_and_the_driver_are_killed(ray: RayWorld, tmp_path: Path) -> None
     prompts = write_rows(source, ROWS)
     block = max(50, ROWS // 100)
     options = (source, target, *EXTERNAL, "--min-actors", NODES, "--max-actors", NODES, "--block-rows", block)
-    with engines(tmp_path, NODES, max_num_seqs=max(16, ROWS // 800), prefill_sec=0.3) as running:
+    with engines(tmp_path, NODES, max_num_seqs=max(16, ROWS // 800), prefill_sec=1.0) as running:
         nodes = [ray.add_node_for(engine, f"node{number}") for number, engine in enumerate(running)]
         driver = ray.start(*options, log=log)
         try:
@@ -138,7 +138,7 @@ def test_actors_on_one_gpu_share_an_engine_and_others_have_their_own(ray: RayWor
     own, and the answers of all rows come from both."""
     source, target, log, records = tmp_path / "rows", tmp_path / "answers", tmp_path / "log", tmp_path / "record"
     write_rows(source, 800)
-    switches = {"prefill_sec": 1.0, "max_num_seqs": 32, "record_requests": True, "record_dir": str(records)}
+    switches = {"prefill_sec": 2.0, "max_num_seqs": 32, "record_requests": True, "record_dir": str(records)}
     build_image(tmp_path / "image", FakeNimConfig(line="2.x", **switches))
     cache = tmp_path / "cache"
     cache.mkdir()

@@ -38,23 +38,28 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "nimdrum")
 
 
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a progress said: the loop of an earlier test may still watch its engine."""
+    return [message for message in caplog.messages if message.startswith("score.")]
+
+
 def test_a_line_every_ten_seconds(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Rows, failures, rates, rows in flight and the time that is left; between them nothing."""
     stream = io.StringIO()
     progress = Progress(10, lambda: 3, stream, clock)
     progress.done(0, GOOD)
     progress.tick()
-    assert caplog.messages == []
+    assert said(caplog) == []
     clock.now += LOG_EVERY_SEC
     progress.done(0, BAD)
     progress.tick()
     progress.tick()
-    assert caplog.messages == [
+    assert said(caplog) == [
         "score.progress rows=2/10 failed=1 rows_per_sec=0.2 tokens_per_sec=4 in_flight=3 seconds_left=40"
     ]
     clock.now += LOG_EVERY_SEC
     progress.tick()
-    assert len(caplog.messages) == 2
+    assert len(said(caplog)) == 2
     assert stream.getvalue() == ""
 
 
@@ -65,7 +70,7 @@ def test_the_end_is_always_said(clock: Clock, caplog: pytest.LogCaptureFixture) 
     progress.done(0, GOOD)
     clock.now += 4
     progress.close()
-    assert caplog.messages == [
+    assert said(caplog) == [
         "score.done rows=2/2 failed=0 rows_per_sec=0.5 tokens_per_sec=10 in_flight=0 seconds_left=0"
     ]
 
@@ -76,7 +81,7 @@ def test_no_rows_yet_leave_an_unknown_time(clock: Clock, caplog: pytest.LogCaptu
     progress.close()
     clock.now += 60
     progress.tick()
-    assert [message.split()[-1] for message in caplog.messages] == ["seconds_left=unknown", "seconds_left=unknown"]
+    assert [message.split()[-1] for message in said(caplog)] == ["seconds_left=unknown", "seconds_left=unknown"]
 
 
 def test_a_bar_on_a_terminal(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
@@ -87,11 +92,11 @@ def test_a_bar_on_a_terminal(clock: Clock, caplog: pytest.LogCaptureFixture) -> 
     for result in (GOOD, BAD):
         progress.done(0, result)
     progress.tick()
-    assert caplog.messages == []
+    assert said(caplog) == []
     progress.close()
     shown = stream.getvalue()
     assert "2/4" in shown
     assert "failed=1" in shown
     assert "tokens/s=4" in shown
     assert "in flight=2" in shown
-    assert len(caplog.messages) == 1
+    assert len(said(caplog)) == 1

@@ -30,8 +30,6 @@ class Stumbling(Window):
 
 def test_a_look_that_fails_is_not_the_last() -> None:
     """The row of a call waits until there was another one."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        nobody = Endpoint("127.0.0.1", closed.getsockname()[1], "llama")
     window, again = Stumbling(4), Event()
 
     def send(index: int) -> Result:
@@ -41,9 +39,12 @@ def test_a_look_that_fails_is_not_the_last() -> None:
         again.set()
         return Completion(("x",), "stop", 1, 1)
 
-    traffic = Traffic(window, Gate(lambda timeout_sec, stopped: nobody), KNOWN)
-    call = Call(1, send)
-    traffic.begin(call, nobody)
-    assert again.wait(DEADLINE_SEC)
-    traffic.end(call)
+    with socket.socket() as closed:  # nobody else may listen there meanwhile
+        closed.bind(("127.0.0.1", 0))
+        nobody = Endpoint("127.0.0.1", closed.getsockname()[1], "llama")
+        traffic = Traffic(window, Gate(lambda timeout_sec, stopped: nobody), KNOWN)
+        call = Call(1, send)
+        traffic.begin(call, nobody)
+        assert again.wait(DEADLINE_SEC)
+        traffic.end(call)
     assert call.error is None

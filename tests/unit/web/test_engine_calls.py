@@ -85,7 +85,7 @@ def test_an_answer_that_never_comes_is_late(engine: Engine) -> None:  # noqa: F8
     with pytest.raises(Late):
         Exchange(endpoint(engine), Ask("GET", "/"), 0.2)
     engine.reply = stream_for_ever
-    trickling = Exchange(endpoint(engine), Ask("GET", "/"), 3)  # the head must come in time
+    trickling = Exchange(endpoint(engine), Ask("GET", "/"), 10)  # the head must come in time; it sends for twice that
     with pytest.raises(Late):
         trickling.read()
     trickling.close()
@@ -447,7 +447,7 @@ def test_all_processes_count_together(tmp_path: Path, monkeypatch: pytest.Monkey
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(LIMIT_SEC)
+        worker.join()
     assert Counters(path).read() == {("nimdrum_rows_total", ()): 150.0}
     path.write_text("[half")
     _add(path, 1)

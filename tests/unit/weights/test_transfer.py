@@ -27,7 +27,7 @@ class OneByte:
 
 def test_the_first_error_ends_all_threads(tmp_path: Path) -> None:
     """A damaged file while a large one, all of it on disk already, is still being hashed."""
-    large = RemoteFile("large", "large", 1 << 30, None, WRONG, "large")
+    large = RemoteFile("large", "large", 1 << 36, None, WRONG, "large")
     small = RemoteFile("small", "small", 1, None, WRONG, "small")
     (tmp_path / "large.part").touch()
     os.truncate(tmp_path / "large.part", large.size)  # takes no room on the disk
