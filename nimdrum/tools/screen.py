@@ -32,10 +32,13 @@ class Screen:
     def __init__(self, console: Console, verbose: bool) -> None:
         self.console = console
         self.shown = {Kind.TOLD, Kind.BACK, Kind.ACCESS, Kind.LOG} if verbose else {Kind.TOLD}
+        self.writing = threading.RLock()
+        """Held by who prints, and while a live line comes or goes: Rich draws it below what is being printed, too."""
 
     def say(self, text: str, style: str = "") -> None:
         """What the command itself has to say; longer lines stay whole."""
-        self.console.print(Text(text, style), soft_wrap=True)
+        with self.writing:
+            self.console.print(Text(text, style), soft_wrap=True)
 
     def log(self, line: str) -> None:
         """What others print."""

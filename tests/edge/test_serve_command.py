@@ -70,7 +70,7 @@ def test_ready_is_one_line_and_ctrl_c_ends_it(world: World, gpu: dict[str, str],
     with serve(world, gpu, port, *(["--access-log"] if access_log else [])) as shown:
         shown.read_on("/predict/")
         ready = [line for line in shown.last if line.startswith("Ready after ")]
-        assert len(ready) == 1
+        assert len(ready) == 1, shown.last
         assert ready[0].endswith(f" s on http://127.0.0.1:{port}")
         assert any('"stream": true' in line for line in shown.last)
         assert chat(port).status_code == 200

@@ -57,11 +57,13 @@ class LiveLine:
 
     def start(self) -> None:
         if self._screen.console.is_terminal:
-            self._live.start()
+            with self._screen.writing:
+                self._live.start()
 
     def stop(self) -> None:
-        if self._live.is_started:
-            self._live.stop()
+        with self._screen.writing:
+            if self._live.is_started:
+                self._live.stop()
 
     def done(self, row: int, result: Result) -> None:
         with self._counting:
@@ -81,7 +83,8 @@ class LiveLine:
         told = " ".join((result.texts[0] if isinstance(result, Completion) else str(result)).split())
         line = Text.assemble((f"row {row + 1:<5}", "bold"), (told, "" if answered else "red"))
         line.truncate(min(self._screen.console.width, WIDEST_ANSWER), overflow="ellipsis")
-        self._screen.console.print(line, no_wrap=True)
+        with self._screen.writing:
+            self._screen.console.print(line, no_wrap=True)
 
     def _line(self) -> RenderableType:
         width = self._screen.console.width - 1
