@@ -91,10 +91,16 @@ score serve: export MLOPS_RUNTIME_PARAM_prompt_column_name ?= {"type":"string","
 score serve: export TARGET_NAME ?= resultText
 score serve: export PATH := $(BIN):$(PATH)
 
+# What the command prints to go on after Ctrl-C does not know what is set here.
+score: export KEPT = $(OUTPUT).journal
+score: export GO_ON = $(strip make score $(foreach name,INPUT OUTPUT COLUMN VENV,$(if $(findstring command,$(origin \
+	$(name))),$(name)="$($(name))")) SCORE_ARGS="$(strip $(filter-out --resume,$(SCORE_ARGS)) --resume)")
+
 score: $(VENV)/.runtime  ## Answer the prompts of INPUT with a small real model on this CPU; OUTPUT holds the answers
 	@echo "== score: $(INPUT) -> $(OUTPUT)"
 	@mkdir -p "$$(dirname "$(OUTPUT)")"
-	@python -m nimdrum score "$(INPUT)" --output "$(OUTPUT)" --column "$(COLUMN)" $(SCORE_ARGS)
+	@trap '[ ! -f "$$KEPT" ] || printf "%s\n  %s\n" "or, with the settings of make:" "$$GO_ON" >&2' INT; \
+		python -m nimdrum score "$(INPUT)" --output "$(OUTPUT)" --column "$(COLUMN)" $(SCORE_ARGS)
 	@python -m nimdrum show "$(INPUT)" "$(OUTPUT)" --column "$(COLUMN)"
 
 serve: $(VENV)/.runtime  ## Serve the same model on PORT until Ctrl-C
