@@ -447,7 +447,8 @@ def test_all_processes_count_together(tmp_path: Path, monkeypatch: pytest.Monkey
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join()
+        worker.join(60)
+        assert worker.exitcode == 0
     assert Counters(path).read() == {("nimdrum_rows_total", ()): 150.0}
     path.write_text("[half")
     _add(path, 1)
